@@ -1,0 +1,27 @@
+"""Callback events as values. An event says which object may be stale, never what it now is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+EventKind = Literal["user", "department", "tag", "everything", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One authentic callback, decrypted and read.
+
+    `kind`/`key` name the stale object ("everything" asks for a full sync, "none" for nothing: the event is kept and
+    ignored). `new_key` is the userid after a rename. `created` is WeCom's CreateTime, seconds. `expects` holds what the
+    payload announces, to be compared with a read: {"absent": true}, {"present": true}, {"departments": [ids]} of a user,
+    {"parent_id": id} of a department. `digest` is the SHA-256 of the decrypted XML, in hex; `payload` that XML.
+    """
+
+    change_type: str
+    kind: EventKind
+    key: str
+    created: int
+    digest: str
+    payload: str
+    new_key: str | None = None
+    expects: Mapping[str, Any] = field(default_factory=dict)
