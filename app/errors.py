@@ -49,7 +49,13 @@ class ServiceError(Exception):
     def record(self) -> dict[str, object]:
         """The error as a run or an event keeps it."""
         upstream = asdict(self.upstream) if self.upstream else None
-        return {"code": self.code, "message": self.message, "hint": self.hint, "params": self.params, "upstream": upstream}
+        return {
+            "code": self.code,
+            "message": self.message,
+            "hint": self.hint,
+            "params": self.params,
+            "upstream": upstream,
+        }
 
 
 @dataclass(eq=False)

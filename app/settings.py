@@ -65,10 +65,16 @@ def load(env_file: Path = Path(".env")) -> Settings:
     """
     file = {k.upper(): v for k, v in dotenv_values(env_file).items() if v is not None} if env_file.is_file() else {}
     merged = {**file, **{k.upper(): v for k, v in os.environ.items()}}
-    ours = {k.removeprefix(PREFIX).lower(): v for k, v in merged.items() if k.startswith(PREFIX) and not k.startswith(f"{PREFIX}TEST_")}
+    ours = {
+        k.removeprefix(PREFIX).lower(): v
+        for k, v in merged.items()
+        if k.startswith(PREFIX) and not k.startswith(f"{PREFIX}TEST_")
+    }
     unknown = sorted(set(ours) - set(Settings.model_fields))
     if unknown:
-        raise SettingsError(_three_lines(unknown[0], "there is no such setting", "Correct the name or remove the line."))
+        raise SettingsError(
+            _three_lines(unknown[0], "there is no such setting", "Correct the name or remove the line.")
+        )
     try:
         return Settings(**{k: v for k, v in ours.items() if v != ""})  # type: ignore[arg-type]
     except ValidationError as error:
