@@ -1,4 +1,4 @@
-"""What the floors need of one another without importing it: a source's reader and listener, its token store, the engine.
+"""What the floors need of one another without importing it: reader, listener, token store, engine.
 
 A reader never touches our database and never decides what a change is: it fetches, and says exactly what was seen,
 under which observation number, and what it could not see.
@@ -119,7 +119,7 @@ class Reader(Protocol):
     """API calls sent so far, tokens included."""
 
     async def range(self) -> Range:
-        """Prove the credentials and read the visible range (gettoken, agent/list where no agent id is known, agent/get)."""
+        """Prove the credentials and read the visible range (gettoken, agent/list if no agent id is known, agent/get)."""
         ...
 
     async def departments(self) -> DepartmentsRead:
@@ -232,7 +232,7 @@ class TokenStore(Protocol):
     async def mend(self, credential: str) -> None: ...
 
     async def spend(self, corp: str, api: str, *, per_minute: int, per_hour: int) -> float:
-        """Take one call of the budget of an API: 0 when it may be sent now, else the seconds to wait before asking again."""
+        """Take one call of an API's budget: 0 when it may be sent now, else the seconds to wait before asking again."""
         ...
 
     async def block(self, corp: str, api: str, seconds: float) -> None:
