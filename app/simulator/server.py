@@ -1,0 +1,89 @@
+"""Serving the simulator over real HTTP: inside a running event loop, or as a program."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+
+import uvicorn
+
+from app.simulator.generate import generate_company
+from app.simulator.settings import SimulatorSettings
+from app.simulator.simulator import ConnectionCut, Simulator
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to whoever owns the event loop, and tells when it listens."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+class _NoCuts(logging.Filter):
+    """Drops the server's complaint about connections that were cut on purpose."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], ConnectionCut))
+
+
+def _config(simulator: Simulator, host: str, port: int) -> uvicorn.Config:
+    logger = logging.getLogger("uvicorn.error")
+    if not any(isinstance(one, _NoCuts) for one in logger.filters):
+        logger.addFilter(_NoCuts())
+    return uvicorn.Config(
+        simulator.app,
+        host,
+        port,
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        timeout_graceful_shutdown=1,
+    )
+
+
+@asynccontextmanager
+async def running(simulator: Simulator, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
+    """Serve in this event loop while inside; gives the base URL. Port 0 takes a free one."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        server = _Server(_config(simulator, host, port))
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            await server.listening.wait()
+            yield f"http://{host}:{listener.getsockname()[1]}"
+        finally:
+            simulator.reset()
+            server.should_exit = True
+            await task
+
+
+def run(
+    host: str = "127.0.0.1",
+    port: int = 8900,
+    users: int = 500,
+    departments: int = 40,
+    seed: int = 1,
+    *,
+    settings: SimulatorSettings | None = None,
+    ready: Callable[[Simulator], None] | None = None,
+) -> None:
+    """Generate a company and serve it until interrupted; `ready` is told before the first call is taken."""
+    simulator = Simulator(generate_company(users, departments, seed), settings)
+    if ready is not None:
+        ready(simulator)
+    uvicorn.Server(_config(simulator, host, port)).run()
