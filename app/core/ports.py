@@ -168,10 +168,11 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class CallbackPair:
-    """Token and EncodingAESKey of one receiver."""
+    """Token and EncodingAESKey of one receiver, and the receive id its messages must name (the CorpID, page 90968)."""
 
-    token: str
-    encoding_aes_key: str
+    token: str = field(repr=False)
+    encoding_aes_key: str = field(repr=False)
+    receiver: str
 
 
 class CallbackRefused(Exception):
@@ -199,7 +200,7 @@ class Listener(Protocol):
 class Token:
     """An access token and when it ends (UTC)."""
 
-    value: str
+    value: str = field(repr=False)
     expires_at: datetime
 
 
