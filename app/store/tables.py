@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
 
-Json = JSON().with_variant(JSONB(), "postgresql")
+Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 Serial = BigInteger().with_variant(Integer(), "sqlite")
 Big = BigInteger()
 
@@ -341,13 +341,13 @@ class CredentialRow(SQLModel, table=True):
 
 
 class BudgetRow(SQLModel, table=True):
-    """Calls of one API reserved in one minute (`minute` counts minutes since 1970)."""
+    """Calls of one API reserved in one slot of five seconds (`slot` counts them since 1970); row 0 holds the block."""
 
     __tablename__ = "budget"
 
     corp: str = Field(primary_key=True)
     api: str = Field(primary_key=True)
-    minute: int = Field(primary_key=True, sa_type=Big)
+    slot: int = Field(primary_key=True, sa_type=Big)
     calls: int = 0
     blocked_until: datetime | None = Field(default=None, sa_type=Utc)
 

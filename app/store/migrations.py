@@ -1,0 +1,119 @@
+"""Bringing a database to this program's schema, and saying whether it is there."""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import JSON, Connection, inspect, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel.sql.sqltypes import AutoString
+
+from app.store import tables
+from app.store.db import driver_url, postgres_engine, sqlite_engine, unavailable_as_try_later
+
+INSTALLED: Final = Path(__file__).parent.parent / "_alembic"
+REPOSITORY: Final = Path(__file__).parent.parent.parent / "alembic"
+LOCK: Final = 0x5EC0_5C3A
+SESSION: Final = "-c lock_timeout=60s -c timezone=UTC"
+# A later migration may rebuild tables; SQLite then wants foreign keys unenforced, and they are off unless asked for.
+PRAGMAS: Final = ("journal_mode = WAL", "synchronous = FULL")
+
+T = TypeVar("T")
+
+
+async def migrate(url: str) -> None:
+    """Upgrade the database to the newest schema; processes that start together wait for one another.
+
+    Raises TryLater when the database cannot be reached. A newer schema than ours is left as it is.
+    """
+
+    def upgrade(connection: Connection) -> None:
+        if _state(_revision(connection)) != "behind":
+            return
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+    with unavailable_as_try_later():
+        await run_on(url, upgrade)
+
+
+async def schema_state(conn: AsyncConnection) -> Literal["current", "behind", "newer"]:
+    """How the database's schema stands to this program's."""
+    return _state(await conn.run_sync(_revision))
+
+
+async def run_on(url: str, work: Callable[[Connection], T]) -> T:
+    """Do `work` in one transaction that holds the migration lock; both databases roll DDL back."""
+    target = driver_url(url)
+    on_sqlite = target.get_backend_name() == "sqlite"
+    # BEGIN IMMEDIATE is SQLite's lock.
+    engine = sqlite_engine(target, "BEGIN IMMEDIATE", 1, PRAGMAS) if on_sqlite else postgres_engine(target, SESSION)
+    try:
+        async with engine.begin() as conn:
+            if not on_sqlite:
+                await conn.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+                await conn.execute(text("SET LOCAL lock_timeout = '10s'"))
+            return await conn.run_sync(work)
+    finally:
+        await engine.dispose()
+
+
+def configured(context: Any, connection: Connection) -> None:  # noqa: ANN401 - alembic.context is a proxy module
+    """Run the migrations (or the comparison that was asked for) of `context` on `connection`."""
+    context.configure(
+        connection=connection,
+        target_metadata=tables.SourceRow.metadata,
+        include_name=_ours,
+        render_item=_rendered,
+        render_as_batch=True,
+        compare_type=True,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def _ours(name: str | None, kind: str, _parents: object) -> bool:
+    """The tables and types of the job carrier in the same database are its own."""
+    return not (kind == "table" and (name or "").startswith("procrastinate"))
+
+
+def _rendered(kind: str, item: object, autogen: Any) -> str | Literal[False]:  # noqa: ANN401
+    """How a new migration spells our column types (names of script.py.mako), free of the code of its day."""
+    if kind == "type" and isinstance(item, tables.Utc):
+        return "Time"
+    if kind == "type" and isinstance(item, JSON):
+        return "Json"
+    if kind == "type" and isinstance(item, AutoString):
+        return "sa.String()"
+    return False
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(INSTALLED if INSTALLED.is_dir() else REPOSITORY))
+    return config
+
+
+@cache
+def _revisions() -> tuple[str, frozenset[str]]:
+    """The newest revision and all that we know."""
+    scripts = ScriptDirectory.from_config(_config())
+    return str(scripts.get_current_head()), frozenset(script.revision for script in scripts.walk_revisions())
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+
+
+def _state(revision: str | None) -> Literal["current", "behind", "newer"]:
+    head, known = _revisions()
+    if revision == head:
+        return "current"
+    return "behind" if revision is None or revision in known else "newer"
