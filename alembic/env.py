@@ -3,6 +3,7 @@
 import asyncio
 
 from alembic import context
+
 from app.settings import load
 from app.store.db import url_of
 from app.store.migrations import configured, run_on

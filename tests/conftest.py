@@ -145,7 +145,7 @@ def _binaries() -> Path | None:
 
 @contextmanager
 def _private_cluster(binaries: Path) -> Iterator[str]:
-    """A server of our own on a socket in a temporary folder; PostgreSQL refuses to run as root, so root lends it one."""
+    """A server of our own on a socket in a temporary folder, run by `postgres` where we are root."""
     user = "postgres" if os.geteuid() == 0 else None
     folder = Path(tempfile.mkdtemp(prefix="wecom-pg-"))
     if user:

@@ -7,7 +7,7 @@ import asyncio
 import fcntl
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -179,7 +179,7 @@ def sqlite_engine(url: URL, begin: str, size: int, pragmas: tuple[str, ...] = PR
         cursor.close()
 
     @event.listens_for(engine.sync_engine, "begin")
-    def start(connection: Any) -> None:  # noqa: ANN401 - SQLAlchemy's own signature
+    def start(connection: Any) -> None:
         connection.exec_driver_sql(begin)
 
     return engine

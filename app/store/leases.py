@@ -1,6 +1,6 @@
 """Who owns a piece of work: claiming it, fencing its transactions, numbering the feed in them (design: fencing).
 
-Expiry is judged by the database's clock on PostgreSQL, so that hosts whose clocks differ agree; on SQLite one host works.
+Expiry is judged by the database's clock on PostgreSQL, so that hosts whose clocks differ agree.
 """
 
 from dataclasses import dataclass

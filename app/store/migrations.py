@@ -63,7 +63,7 @@ async def run_on(url: str, work: Callable[[Connection], T]) -> T:
         await engine.dispose()
 
 
-def configured(context: Any, connection: Connection) -> None:  # noqa: ANN401 - alembic.context is a proxy module
+def configured(context: Any, connection: Connection) -> None:
     """Run the migrations (or the comparison that was asked for) of `context` on `connection`."""
     context.configure(
         connection=connection,
@@ -82,7 +82,7 @@ def _ours(name: str | None, kind: str, _parents: object) -> bool:
     return not (kind == "table" and (name or "").startswith("procrastinate"))
 
 
-def _rendered(kind: str, item: object, autogen: Any) -> str | Literal[False]:  # noqa: ANN401
+def _rendered(kind: str, item: object, autogen: Any) -> str | Literal[False]:
     """How a new migration spells our column types (names of script.py.mako), free of the code of its day."""
     if kind == "type" and isinstance(item, tables.Utc):
         return "Time"

@@ -43,7 +43,7 @@ class SequenceNumbers:
 
 
 class BlockNumbers:
-    """Blocks of 1,000 reserved in the counter table (SQLite, where one process works); a crash loses the rest of one."""
+    """Blocks reserved in the counter table (SQLite, where one process works); a crash loses the rest of one."""
 
     def __init__(self, write: Write) -> None:
         self._write = write
