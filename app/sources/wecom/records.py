@@ -261,7 +261,7 @@ def _extattrs(raw: Raw) -> tuple[Raw, ...] | None:
 
 
 def _extattr(item: object) -> Raw:
-    """One attribute in the present form (old records have a flat `value` and no type); an unknown type keeps its name."""
+    """One attribute in the present form (old records have a flat `value` and no type); unknown types keep their name."""
     if not isinstance(item, Mapping):
         raise Unusable("extattr: wrong type")
     kind = _number(item, "type")
