@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import secrets
 from collections import deque
 from dataclasses import dataclass, field
@@ -18,9 +19,11 @@ from urllib.parse import quote
 import httpx
 
 from app.simulator import crypto
+from app.simulator.background import ended
 from app.simulator.company import Company
 from app.simulator.events import Event, Form, render
-from app.simulator.permissions import Credential
+from app.simulator.permissions import Credential, View
+from app.simulator.records import Department, User
 from app.simulator.settings import Clock, SimulatorSettings
 
 Spoil = Literal["bad_signature", "foreign_receiver", "garbage"]
@@ -92,7 +95,8 @@ class Callbacks:
     async def save(self, credential: Credential, url: str, token: str, aes_key: str, form: Form = "ids") -> Saved:
         """Save a callback URL as the console does: only if it answers the check rightly within a second."""
         receiver = Receiver(credential, url, token, aes_key, form)
-        saved = await self.verify(receiver)
+        wrong = _wrong(receiver)
+        saved = Saved(False, wrong) if wrong else await self.verify(receiver)
         if saved.ok:
             self.receivers[credential.name] = receiver
         return saved
@@ -105,7 +109,7 @@ class Callbacks:
         try:
             async with asyncio.timeout(self._settings.delivery.verify_timeout), self._client() as client:
                 response = await client.get(url)
-        except (TimeoutError, httpx.HTTPError) as error:
+        except (TimeoutError, httpx.HTTPError, httpx.InvalidURL) as error:
             return Saved(False, type(error).__name__)
         if response.status_code != 200:
             return Saved(False, f"HTTP {response.status_code}")
@@ -120,8 +124,8 @@ class Callbacks:
     def offer(self, event: Event) -> None:
         """Queue an event for everybody who is told of it, with the losses and duplicates of the settings."""
         for receiver in list(self.receivers.values()):
-            if self._tells(event, receiver):
-                view = self._company.view(receiver.credential)
+            view = self._company.view(receiver.credential)
+            if self._tells(event, receiver, view):
                 cdata = self._settings.delivery.cdata
                 xml = render(event, self._company.corp_id, receiver.form, view=view, cdata=cdata)
                 self._queue(receiver, xml)
@@ -135,13 +139,13 @@ class Callbacks:
         self._add(delivery)
         return delivery
 
-    def _tells(self, event: Event, receiver: Receiver) -> bool:
+    def _tells(self, event: Event, receiver: Receiver, view: View) -> bool:
         credential = receiver.credential
         if event.agent_id is not None:
             return event.agent_id == credential.agent_id
         if event.change_type != "batch_job_result" and not event.raised_in(receiver.form):
             return False
-        return credential.kind == "contacts" or credential.hears_contacts
+        return credential.kind == "contacts" or (credential.hears_contacts and _concerns(event, view))
 
     def _queue(self, receiver: Receiver, xml: str) -> None:
         chances = self._settings.delivery
@@ -232,8 +236,7 @@ class Callbacks:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await ended(self._task)
             self._task = None
 
     async def _run(self) -> None:
@@ -250,3 +253,21 @@ class Callbacks:
         """Deliveries by outcome."""
         outcomes = [delivery.outcome for delivery in self.deliveries]
         return {name: outcomes.count(name) for name in ("waiting", "delivered", "failed", "lost")}
+
+
+def _wrong(receiver: Receiver) -> str:
+    """What the console's form refuses, or nothing."""
+    if not re.fullmatch(r"[A-Za-z0-9]{43}", receiver.aes_key):
+        return "EncodingAESKey must be 43 letters and digits"
+    if not re.fullmatch(r"[A-Za-z0-9]{1,32}", receiver.token):
+        return "Token must be 1 to 32 letters and digits"
+    return ""
+
+
+def _concerns(event: Event, view: View) -> bool:
+    """Whether an app that hears of contacts sees the object, before or after the change."""
+    objects = [one for one in (event.before, event.after) if one is not None]
+    if any(isinstance(one, User) and view.sees(one) for one in objects):
+        return True
+    departments = [one for one in objects if isinstance(one, Department)]
+    return not objects or any(view.sees_department(id) for one in departments for id in (one.id, one.parent))

@@ -24,6 +24,7 @@ class Call:
     method: str
     params: dict[str, Any]
     started: float
+    crowded: bool = False
     credential: str | None = None
     answer: int | str | None = None
     finished: float | None = None

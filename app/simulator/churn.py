@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Callable
 
+from app.simulator.background import ended
 from app.simulator.company import Company, CompanyError
 from app.simulator.events import Event
 from app.simulator.generate import person
@@ -131,7 +132,9 @@ class Live:
         self.rate = 0.0
 
     async def start(self, rate: float) -> None:
-        """Make `rate` changes a second until `stop`; a running one changes its rate."""
+        """Make `rate` changes a second until `stop`; a running one changes its rate. Raises ValueError for none."""
+        if rate <= 0:
+            raise ValueError("rate must be more than 0")
         await self.stop()
         self.rate = rate
         self._task = asyncio.create_task(self._run(1 / rate))
@@ -139,8 +142,7 @@ class Live:
     async def stop(self) -> None:
         self.rate = 0.0
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await ended(self._task)
             self._task = None
 
     async def _run(self, pause: float) -> None:

@@ -13,6 +13,7 @@ from app.simulator.records import ROOT, Department, Membership, Op, Records, Tag
 from app.simulator.truth import truth
 
 FIRST_ORDER = 100_000_000
+DEPTH = 15
 EDITABLE = frozenset(User._fields) - {"userid", "memberships"}
 
 
@@ -179,6 +180,7 @@ class Company:
     ) -> list[Event]:
         """A new department; its id is the event's key. Siblings come after each other unless `order` says otherwise."""
         self.department(parent)
+        self._shallow(parent, 1)
         self._free_name(name, parent)
         id = self.next_department if id is None else id
         if id in self.records.departments:
@@ -193,8 +195,11 @@ class Company:
     def move_department(self, id: int, parent: int) -> list[Event]:
         """Hang a department under another parent, with everything below it."""
         self.department(parent)
-        if parent in self.records.below([id]):
+        below = self.records.below([id])
+        if parent in below:
             raise CompanyError(60010, "a department cannot be below itself")
+        if below:
+            self._shallow(parent, 1 + self.records.level(below[-1]) - self.records.level(id))
         return self._change_department(id, parent=parent)
 
     def rename_department(self, id: int, name: str) -> list[Event]:
@@ -350,6 +355,10 @@ class Company:
         if changed & {"name", "parent"}:
             self._free_name(after.name, after.parent, id)
         return self._store_department(id, after, Event("update_party", str(id), self._second(), changed, before, after))
+
+    def _shallow(self, parent: int, levels: int) -> None:
+        if self.records.level(parent) + levels > DEPTH:
+            raise CompanyError(81002, f"deeper than {DEPTH} levels")
 
     def _free_name(self, name: str, parent: int, own: int = 0) -> None:
         siblings = self.records.children.get(parent, {})

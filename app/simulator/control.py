@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -141,7 +142,8 @@ class _Desk:
         return await self.counters({})
 
     async def settings(self, ask: dict[str, Any]) -> object:
-        return dataclasses.asdict(self._simulator.settings)
+        shown = dataclasses.asdict(self._simulator.settings)
+        return shown | {"lag": min(shown["lag"], sys.float_info.max)}  # JSON has no infinity
 
     async def change_settings(self, ask: dict[str, Any]) -> object:
         change(self._simulator.settings, ask)

@@ -33,26 +33,25 @@ class Fault:
     seen: int = 0
     struck: int = 0
 
-    def strikes(self, call: Call) -> bool:
-        """Count the call if it is one of ours, and tell whether it is hit."""
+    def meets(self, call: Call) -> bool:
+        """Count the call if it is one of ours, and tell whether it is due to be hit."""
         if self.call not in (None, call.number) or self.path not in (None, call.path):
             return False
         if self.where is not None and not self.where(call):
             return False
         self.seen += 1
-        if self.seen < self.nth or (self.times is not None and self.struck >= self.times):
-            return False
-        self.struck += 1
-        return True
+        return self.seen >= self.nth and (self.times is None or self.struck < self.times)
 
 
 class Faults(list[Fault]):
-    """The faults in force; the first that strikes wins."""
+    """The faults in force; where several are due the first strikes."""
 
     def take(self, call: Call) -> Fault | None:
         """The fault that hits this call, if any."""
-        hits = [fault for fault in self if fault.strikes(call)]
-        return hits[0] if hits else None
+        due = [fault for fault in self if fault.meets(call)]
+        for fault in due[:1]:
+            fault.struck += 1
+        return due[0] if due else None
 
 
 def parse(values: dict[str, Any]) -> Fault:

@@ -6,10 +6,9 @@ import random
 import re
 from typing import Any
 
-from app.simulator.company import FIRST_ORDER, Company
+from app.simulator.company import DEPTH, FIRST_ORDER, Company
 from app.simulator.records import ROOT, Department, Membership, Op, Tag, User
 
-DEPTH = 15
 DIGITS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 _PAIR = re.compile(r"([^a-z ]+)([a-z]+)")
 SURNAMES = _PAIR.findall(
@@ -57,11 +56,11 @@ CITIES = ("广州市海珠区", "北京市海淀区", "上海市浦东新区", "
 def generate_company(users: int = 500, departments: int = 40, seed: int = 1, *, corp_id: str | None = None) -> Company:
     """A company of so many people and departments (root included), the same for the same arguments.
 
-    `users` 0 to 1,000,000, `departments` 1 to 30,000 (WeCom's cap); at most 30,000 people fit into one department.
-    Raises ValueError outside of that.
+    `users` 0 to 1,000,000, `departments` 1 to 30,000 (WeCom's cap); 20,000 people a department at most, so that none
+    grows over the 30,000 that one answer may hold. Raises ValueError outside of that.
     """
-    if not (0 <= users <= 1_000_000 and 1 <= departments <= 30_000 and users <= 30_000 * departments):
-        raise ValueError("at most 1,000,000 people, 30,000 departments and 30,000 people in a department")
+    if not (0 <= users <= 1_000_000 and 1 <= departments <= 30_000 and users <= 20_000 * departments):
+        raise ValueError("at most 1,000,000 people, 30,000 departments, and 20,000 people a department on average")
     dice = random.Random(seed)
     company = Company(
         corp_id or f"ww{dice.getrandbits(64):016x}",

@@ -46,22 +46,18 @@ class Limits:
         self.violations: Counter[tuple[str, int]] = Counter()
 
     @contextmanager
-    def inside(self, path: str) -> Iterator[None]:
-        """While a call of this path is being answered."""
+    def inside(self, path: str) -> Iterator[bool]:
+        """While a call of this path is being answered; tells whether there were already as many as allowed."""
         self._inside[path] += 1
         self.peak[path] = max(self.peak[path], self._inside[path])
         try:
-            yield
+            yield self._inside[path] > self._settings.concurrency_limit
         finally:
             self._inside[path] -= 1
 
-    def refusal(self, path: str) -> int:
+    def refusal(self, path: str, crowded: bool) -> int:
         """0, 45033 or 45009 for one more call of this path."""
-        code = 0
-        if self._inside[path] > self._settings.concurrency_limit:
-            code = 45033
-        elif not self._admitted(path):
-            code = 45009
+        code = 45033 if crowded else 0 if self._admitted(path) else 45009
         if code:
             self.violations[path, code] += 1
         return code

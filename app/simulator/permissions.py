@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from app.simulator.records import Department, Records, User
+from app.simulator.records import ROOT, Department, Records, User
 
 SENSITIVE = frozenset(
     {"mobile", "email", "biz_mail", "gender", "avatar", "thumb_avatar", "qr_code", "address"},
@@ -82,7 +82,7 @@ class View:
             tags = [records.tags[id] for id in credential.visible.tags if id in records.tags]
             self.named = credential.visible.users.union(*(tag.users for tag in tags))
             tops = credential.visible.departments.union(*(tag.departments for tag in tags))
-            self.departments = None if 1 in tops else set(records.below(tops))
+            self.departments = None if ROOT in tops else set(records.below(tops))
 
     def sees_department(self, id: int) -> bool:
         return self.departments is None or id in self.departments
@@ -95,8 +95,7 @@ class View:
 
     def department_ids(self) -> list[int]:
         """Every visible department, parents first, siblings as WeCom sorts them (larger order first)."""
-        ids = self.records.below([1])
-        ids.sort(key=lambda id: -self.records.departments[id].order)
+        ids = self.records.below([ROOT])
         return ids if self.departments is None else [id for id in ids if id in self.departments]
 
     def people(self) -> Iterable[User]:

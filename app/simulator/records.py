@@ -113,14 +113,23 @@ class Records:
         return [self.users[key].userid for key in self.leaders.get(department, ())]
 
     def below(self, tops: Iterable[int]) -> list[int]:
-        """The given departments and all their descendants, parents first; unknown ids are left out."""
+        """The given departments and all their descendants, parents first, siblings by falling order.
+
+        Unknown ids are left out.
+        """
         found = dict.fromkeys(id for id in tops if id in self.departments)
         waiting = list(found)
         for id in waiting:
             fresh = [child for child in self.children.get(id, ()) if child not in found]
+            fresh.sort(key=lambda child: -self.departments[child].order)
             found.update(dict.fromkeys(fresh))
             waiting.extend(fresh)
         return waiting
+
+    def level(self, id: int) -> int:
+        """How deep a department lies; the root is at 1."""
+        parent = self.departments[id].parent
+        return 1 + self.level(parent) if parent in self.departments else 1
 
     def apply(self, op: Op) -> None:
         """Store one change, keep every index right and tell the watchers."""

@@ -16,15 +16,19 @@ from app.simulator.simulator import ConnectionCut, Simulator
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to whoever owns the event loop, and tells when it listens."""
+    """Tells when it listens."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, listening: Callable[[], None]) -> None:
         super().__init__(config)
-        self.listening = asyncio.Event()
+        self._listening = listening
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self.listening.set()
+        self._listening()
+
+
+class _Guest(_Server):
+    """Leaves signals to whoever owns the event loop."""
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -61,13 +65,14 @@ async def running(simulator: Simulator, host: str = "127.0.0.1", port: int = 0) 
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
-        server = _Server(_config(simulator, host, port))
+        listening = asyncio.Event()
+        server = _Guest(_config(simulator, host, port), listening.set)
         task = asyncio.create_task(server.serve(sockets=[listener]))
         try:
-            await server.listening.wait()
+            await listening.wait()
             yield f"http://{host}:{listener.getsockname()[1]}"
         finally:
-            simulator.reset()
+            simulator.release()
             server.should_exit = True
             await task
 
@@ -82,8 +87,6 @@ def run(
     settings: SimulatorSettings | None = None,
     ready: Callable[[Simulator], None] | None = None,
 ) -> None:
-    """Generate a company and serve it until interrupted; `ready` is told before the first call is taken."""
+    """Generate a company and serve it until interrupted; `ready` is told once it listens. Prints nothing itself."""
     simulator = Simulator(generate_company(users, departments, seed), settings)
-    if ready is not None:
-        ready(simulator)
-    uvicorn.Server(_config(simulator, host, port)).run()
+    _Server(_config(simulator, host, port), lambda: ready(simulator) if ready else None).run()

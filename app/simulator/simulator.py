@@ -66,6 +66,7 @@ class Simulator:
         self._reads = LaggingReads(company.records, self.clock, self.settings)
         self._views = Views()
         self._cursors = Cursors(self.clock, self.settings)
+        self.lag(self.settings.lag)
         self.app = self._application()
 
     # Stepping in
@@ -87,21 +88,27 @@ class Simulator:
         return barrier
 
     def lag(self, seconds: float) -> None:
-        """From now on reads show each change only after so many seconds (`math.inf`: until `catch_up`)."""
+        """From now on reads show each change only after so many seconds (`math.inf`: until `catch_up`; 0: at once)."""
         self.settings.lag = seconds
-        self._reads.prepare()
+        if seconds:
+            self._reads.prepare()
+        else:
+            self._reads.catch_up()
 
     def catch_up(self) -> None:
         """End the lag: reads show everything at once."""
-        self.settings.lag = 0.0
-        self._reads.catch_up()
+        self.lag(0.0)
 
-    def reset(self) -> None:
-        """Forget faults, hooks, calls and limits; opens every barrier."""
+    def release(self) -> None:
+        """Open every barrier and forget it."""
         for barrier in self._barriers:
             barrier.release()
-        self._hooks.clear()
         self._barriers.clear()
+
+    def reset(self) -> None:
+        """Forget faults, hooks, barriers, calls and limits; the company and the settings stay."""
+        self.release()
+        self._hooks.clear()
         self.faults.clear()
         self.calls.clear()
         self.limits.reset()
@@ -112,7 +119,7 @@ class Simulator:
         """One call of the API, from its log line to its answer."""
         path = request.path_params["path"]
         call = self.calls.begin(path, request.method, dict(request.query_params), self.clock.now())
-        with self.limits.inside(path):
+        with self.limits.inside(path) as call.crowded:
             response = await self._handled(request, call)
         call.finished = self.clock.now()
         return response
@@ -158,7 +165,7 @@ class Simulator:
     def _token(self, call: Call, request: Request, ip: str) -> dict[str, Any]:
         """Page 91039, with its ladder of errors."""
         query = request.query_params
-        if self.limits.barred or (code := self.limits.refusal("gettoken")):
+        if self.limits.barred or (code := self.limits.refusal("gettoken", call.crowded)):
             raise Refused(45009 if self.limits.barred else code)
         for name, code in (("corpsecret", 41004), ("corpid", 41002)):
             if not query.get(name):
@@ -181,7 +188,7 @@ class Simulator:
         call.credential = credential.name
         parsed = _parsed(body) or {}
         call.params |= {name: value for name, value in parsed.items() if name not in call.params}
-        if code := _barred(credential, call.path, ip) or self.limits.refusal(call.path):
+        if code := _barred(credential, call.path, ip) or self.limits.refusal(call.path, call.crowded):
             raise Refused(code)
         if endpoint.post and request.method != "POST":
             raise Refused(40058)
