@@ -136,3 +136,9 @@ class Change:
     previous_key: str | None = None
     guarded: GuardKind | None = None
     reason: str | None = None
+
+
+def object_of(change: Change) -> tuple[str, str]:
+    """("department" | "user", compared key) of the object a change belongs to: a membership belongs to its user."""
+    key = change.key.rpartition(":")[0] if change.kind == "membership" else change.key
+    return ("department", key) if change.kind == "department" else ("user", key_of(key))

@@ -78,15 +78,19 @@ def plan_user(
     `readable` names the withheld fields that count as readable; `in_range` holds the departments whose absence from
     the record ends a membership (visible now, or proven gone): all others are frozen.
     """
-    seen = replace(desired, **dict.fromkeys((n for n in WITHHELD if n not in readable), None))  # type: ignore[arg-type]
+    seen = hide(desired, readable)
     if existing is None:
         return _new_user(seen, observed)
     if observed <= existing.observed:
         return []
     if not existing.active and not seen.left and somebody_else(existing.value, seen, readable):
         return [replace(change, reason="userid_reused") for change in _new_user(seen, observed)]
-    sets = _membership_changes(existing, seen, observed, in_range)
-    return [*_field_changes(existing, seen, observed, "membership" if _shrinks(sets) else None), *sets]
+    return _known_user(existing, seen, observed, in_range)
+
+
+def hide(user: User, readable: Container[str]) -> User:
+    """The same user without the withheld fields that do not count as readable."""
+    return replace(user, **dict.fromkeys((name for name in WITHHELD if name not in readable), None))  # type: ignore[arg-type]
 
 
 def plan_gone_user(existing: StoredUser, observed: int) -> list[Change]:
@@ -141,7 +145,7 @@ def plan_rename(
         )
     )
     renamed = replace(old, value=replace(old.value, userid=desired.userid))
-    return changes + plan_user(renamed, desired, observed, readable=readable, in_range=in_range)
+    return changes + _known_user(renamed, hide(desired, readable), observed, in_range)
 
 
 def somebody_else(held: User, seen: User, readable: Container[str]) -> bool:
@@ -184,6 +188,11 @@ def parents_first(departments: Iterable[Department]) -> list[Department]:
             node = by_id.get(node.parent_id) if node.parent_id is not None else None
         placed.update((member.department_id, member) for member in reversed(chain))
     return list(placed.values())
+
+
+def _known_user(existing: StoredUser, seen: User, observed: int, in_range: Container[int]) -> list[Change]:
+    sets = _membership_changes(existing, seen, observed, in_range)
+    return [*_field_changes(existing, seen, observed, "membership" if _shrinks(sets) else None), *sets]
 
 
 def _new_user(seen: User, observed: int) -> list[Change]:

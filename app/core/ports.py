@@ -119,7 +119,7 @@ class Reader(Protocol):
     """API calls sent so far, tokens included."""
 
     async def range(self) -> Range:
-        """Prove the credentials and read the visible range (gettoken, agent/list if no agent id is known, agent/get)."""
+        """Prove the credentials and read the visible range (gettoken, agent/list if need be, agent/get)."""
         ...
 
     async def departments(self) -> DepartmentsRead:

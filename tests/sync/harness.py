@@ -1,0 +1,235 @@
+"""A simulated company, a database and a worker, joined as in the running service, but without its web server."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import httpx
+from cryptography.fernet import Fernet
+from sqlalchemy import func, select
+
+from app.core.directory import WITHHELD
+from app.simulator import Company, Simulator
+from app.sources.kinds import KINDS
+from app.store import runs
+from app.store.bulk import table_of
+from app.store.db import Database, now
+from app.store.inbox_writer import InboxWriter
+from app.store.keys import Sealer
+from app.store.runs import Run
+from app.store.sources import Source, Sources
+from app.store.tables import ChangeRow, DepartmentRow, InboxRow, MembershipRow, PlannedChangeRow, UserRow
+from app.store.tokens import Tokens
+from app.sync import events
+from app.sync.tasks import Worker
+
+TOKEN, AES_KEY = "hJqcu3uJ9Tn2gXPmxx2w9kkCkCE2EPYo", "6qkdMrq68nTKduznJYO1A37W2oEgpkMUvkttRToqhUt"
+ENDED = (*runs.ENDED, "awaiting_approval")
+users, departments, memberships = table_of(UserRow), table_of(DepartmentRow), table_of(MembershipRow)
+changes, inbox_table, planned = table_of(ChangeRow), table_of(InboxRow), table_of(PlannedChangeRow)
+
+
+@dataclass
+class Bench:
+    simulator: Simulator
+    db: Database
+    sources: Sources
+    source: Source
+    worker: Worker
+    inbox: InboxWriter
+    extra_workers: list[Worker] = field(default_factory=list)
+
+    @property
+    def company(self) -> Company:
+        return self.simulator.company
+
+    async def sync(self, **order: Any) -> Run:
+        """Order a run and wait for its end."""
+        async with self.db.write() as conn:
+            source = await self.sources.get(conn, self.source.id)
+            run = await runs.order(conn, source, **order)
+        return await self.ended(run.id)
+
+    async def ended(self, run_id: str) -> Run:
+        self.worker.wake("runs", self.source.id)
+        await self.worker.settled()
+        run = await self.run(run_id)
+        assert run.state in ENDED, run
+        return run
+
+    async def run(self, run_id: str) -> Run:
+        async with self.db.read() as conn:
+            return await runs.get(conn, run_id)
+
+    async def tell(self, *told: Any, form: str = "ids") -> None:
+        """Put events of the simulator into the inbox, as the callback route does."""
+        listener = KINDS["wecom"].listener
+        from app.core.ports import CallbackPair
+        from app.simulator import render
+        from app.simulator.crypto import encrypt, sign
+
+        for event in told:
+            if not event.raised_in(form):
+                continue
+            sealed = encrypt(AES_KEY, render(event, self.company.corp_id, form).encode(), self.company.corp_id)
+            query = {"timestamp": "1", "nonce": "2", "msg_signature": sign(TOKEN, "1", "2", sealed)}
+            body = f"<xml><Encrypt><![CDATA[{sealed}]]></Encrypt></xml>".encode()
+            pair = CallbackPair(TOKEN, AES_KEY)
+            read, _ = listener.receive([pair], query, body)
+            await self.inbox.put(self.source.id, read)
+
+    async def drain(self, *, until_done: bool = True) -> None:
+        """Work the inbox off; events that were put off are made due at once."""
+        for _ in range(8):
+            self.worker.wake("events", self.source.id)
+            await self.worker.settled()
+            if not until_done or not await self.count(inbox_table, inbox_table.c.state == "pending"):
+                return
+            await self.make_due()
+
+    async def make_due(self) -> None:
+        async with self.db.write() as conn:
+            await conn.execute(inbox_table.update().values(next_attempt_at=now() - timedelta(seconds=1)))
+
+    async def count(self, table: Any, *where: Any) -> int:
+        async with self.db.read() as conn:
+            return await conn.scalar(select(func.count()).select_from(table).where(*where)) or 0
+
+    async def rows(self, table: Any, *where: Any) -> list[dict[str, Any]]:
+        async with self.db.read() as conn:
+            return [dict(row) for row in (await conn.execute(select(table).where(*where))).mappings()]
+
+    async def user(self, userid: str) -> dict[str, Any]:
+        (row,) = await self.rows(users, users.c.user_key == userid.lower(), users.c.superseded_at.is_(None))
+        return row
+
+    async def department(self, number: int) -> dict[str, Any]:
+        (row,) = await self.rows(departments, departments.c.department_id == number)
+        return row
+
+    async def seats(self, userid: str) -> set[int]:
+        id_ = (await self.user(userid))["id"]
+        return {row["department_id"] for row in await self.rows(memberships, memberships.c.user_id == id_)}
+
+    async def feed(self) -> list[dict[str, Any]]:
+        return sorted(await self.rows(changes), key=lambda row: row["seq"])
+
+    async def plan(self, run_id: str) -> list[dict[str, Any]]:
+        return await self.rows(planned, planned.c.run_id == run_id)
+
+    async def differences(self) -> dict[str, Any]:
+        """What our directory says otherwise than the company: empty when they agree, field by field."""
+        truth = self.company.truth(self.company.app)
+        return {
+            name: difference
+            for name, difference in {
+                "departments": await self._departments_differ(truth),
+                "users": await self._users_differ(truth),
+                "memberships": await self._memberships_differ(truth),
+            }.items()
+            if difference
+        }
+
+    async def _departments_differ(self, truth: dict[str, Any]) -> list[Any]:
+        held = {row["department_id"]: row for row in await self.rows(departments, departments.c.active)}
+        wanted = {item["department_id"]: item for item in truth["departments"]}
+        names = ("name", "name_en", "parent_id", "order")
+        found: list[Any] = [("only one side", n) for n in held.keys() ^ wanted.keys()]
+        for number in held.keys() & wanted.keys():
+            row, item = held[number], wanted[number]
+            found += [(number, n, row[n], item.get(n)) for n in names if (row[n] or None) != (item.get(n) or None)]
+            if sorted(row["leaders"] or []) != sorted(item.get("leaders") or []):
+                found.append((number, "leaders", row["leaders"], item["leaders"]))
+        return found
+
+    async def _users_differ(self, truth: dict[str, Any]) -> list[Any]:
+        where = (users.c.superseded_at.is_(None),)
+        held = {row["userid"]: row for row in await self.rows(users, *where)}
+        wanted = {item["userid"]: item for item in truth["users"]}
+        active = {userid for userid, row in held.items() if row["active"]}
+        working = {userid for userid, item in wanted.items() if item.get("status") != 5}
+        found: list[Any] = [("active on one side", userid) for userid in active ^ working]
+        for userid in held.keys() & wanted.keys():
+            row, item = held[userid], wanted[userid]
+            names = [n for n in item if n not in ("userid", "memberships")]
+            for name in names:
+                ours, theirs = row[name], item[name]
+                if name in WITHHELD and not ours and (not theirs or theirs == "0"):
+                    continue
+                if (ours or None) != (theirs or None):
+                    found.append((userid, name, ours, theirs))
+        return found
+
+    async def _memberships_differ(self, truth: dict[str, Any]) -> list[Any]:
+        names = {row["id"]: row["userid"] for row in await self.rows(users, users.c.active)}
+        held = {
+            (names[row["user_id"]], row["department_id"], row["order"], row["is_leader"])
+            for row in await self.rows(memberships)
+            if row["user_id"] in names
+        }
+        left = {item["userid"] for item in truth["users"] if item.get("status") == 5}
+        wanted = {
+            (item["userid"], item["department_id"], item["order"], bool(item["is_leader"]))
+            for item in truth["memberships"]
+            if item["userid"] not in left
+        }
+        return sorted(held ^ wanted)
+
+
+@asynccontextmanager
+async def bench(
+    db: Database,
+    simulator: Simulator,
+    *,
+    contacts: bool = True,
+    app: bool = True,
+    guard: dict[str, Any] | None = None,
+    client: Callable[[Any], httpx.AsyncClient] | None = None,
+) -> AsyncIterator[Bench]:
+    """A source of the simulated company, ready to be synced in process."""
+    company = simulator.company
+    secrets = {"token": TOKEN, "encoding_aes_key": AES_KEY}
+    if app:
+        secrets["app_secret"] = company.app.secret
+    if contacts:
+        secrets["contacts_secret"] = company.contacts.secret
+    config = {"corp_id": company.corp_id, "base_url": "http://wecom"}
+    if app:
+        config["agent_id"] = company.app.agent_id
+    sealer = Sealer([Fernet.generate_key()])
+    sources, tokens = Sources(sealer), Tokens(db, sealer, "worker-1")
+    async with db.write() as conn:
+        source = await sources.create(
+            conn, name="HQ", kind="wecom", config=config, secrets=secrets, guard=guard or {}
+        )
+
+    def make_client(_config: Any) -> httpx.AsyncClient:
+        return httpx.AsyncClient(transport=httpx.ASGITransport(simulator.app), base_url="http://wecom")
+
+    async def open_reader(wanted: Source) -> Any:
+        kind = KINDS[wanted.kind]
+        async with db.read() as conn:
+            read = kind.config.model_validate(await sources.revealed(conn, wanted.id))
+        return kind.open_reader(read, tokens=tokens, observe=db.observe, client_factory=client or make_client)
+
+    inbox = InboxWriter(db)
+    worker = Worker(db, sources, tokens, "worker-1", open_reader=open_reader, tick_seconds=3600)
+    await worker.start()
+    try:
+        yield Bench(simulator, db, sources, source, worker, inbox)
+    finally:
+        await worker.stop()
+        await inbox.close()
+
+
+async def until(condition: Callable[[], Any], seconds: float = 20) -> None:
+    """Wait until an awaitable condition holds."""
+    async with asyncio.timeout(seconds):
+        while not await condition():
+            await asyncio.sleep(0.02)
+
+
+__all__ = ["Bench", "bench", "events", "until"]
