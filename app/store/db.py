@@ -43,8 +43,8 @@ PRAGMAS: Final = (
 # A worker that was stopped inside a transaction must not block the others for longer than a few leases last.
 SESSION: Final = "-c idle_in_transaction_session_timeout=10s -c lock_timeout=5s -c timezone=UTC"
 # Primary result codes of SQLite that pass by themselves or with a repaired disk (https://sqlite.org/rescode.html):
-# BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, FULL, CANTOPEN, PROTOCOL.
-SQLITE_UNAVAILABLE: Final = frozenset({5, 6, 7, 8, 9, 10, 13, 14, 15})
+# BUSY, LOCKED, NOMEM, INTERRUPT, IOERR, FULL, CANTOPEN, PROTOCOL.
+SQLITE_UNAVAILABLE: Final = frozenset({5, 6, 7, 9, 10, 13, 14, 15})
 # SQLSTATE classes of PostgreSQL: connection, rollback for concurrency, resources, not in the right state, operator
 # intervention, system error; 25P03 and 25P04 end a session that was idle in its transaction for too long.
 POSTGRES_UNAVAILABLE: Final = ("08", "40", "53", "55", "57", "58", "25P03", "25P04")
