@@ -11,8 +11,8 @@ import secrets
 import shutil
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
 import psycopg
@@ -34,10 +34,21 @@ def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    opened = await Database.open(database_url)
-    yield opened
-    await opened.close()
+async def database(database_url: str, open_database: "OpenDatabase") -> Database:
+    return await open_database(database_url)
+
+
+@pytest.fixture
+async def open_database() -> AsyncIterator["OpenDatabase"]:
+    """Opens databases that are closed after the test, however it ends."""
+    async with AsyncExitStack() as opened:
+
+        async def open_(url: str) -> Database:
+            database = await Database.open(url)
+            opened.push_async_callback(database.close)
+            return database
+
+        yield open_
 
 
 @pytest.fixture
@@ -54,6 +65,7 @@ def postgresql_url(postgresql_databases: "Databases") -> Iterator[str]:
         yield url
 
 
+OpenDatabase = Callable[[str], Awaitable[Database]]
 Databases = Callable[[], "contextmanager[str]"]
 
 

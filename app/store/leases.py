@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from sqlalchemy import ColumnElement, DateTime, func, literal, or_, select, type_coerce, update
+from sqlalchemy import ColumnElement, DateTime, exists, func, literal, or_, select, type_coerce, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -39,8 +39,6 @@ def moment(conn: AsyncConnection, seconds: float = 0.0) -> ColumnElement[datetim
 
 async def claim(conn: AsyncConnection, id: str, owner: str, ttl: float = TTL) -> Lease | None:
     """Take a lease that is free or expired; None when it is held, or being written under, by another."""
-    insert = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
-    await conn.execute(insert(lease_table).values(id=id, token=0).on_conflict_do_nothing())
     free = (
         select(lease_table.c.id)
         .where(lease_table.c.id == id, or_(lease_table.c.owner.is_(None), lease_table.c.until < moment(conn)))
@@ -52,8 +50,21 @@ async def claim(conn: AsyncConnection, id: str, owner: str, ttl: float = TTL) ->
         .values(token=lease_table.c.token + 1, owner=owner, until=moment(conn, ttl))
         .returning(lease_table.c.token)
     )
-    token = taken.scalar_one_or_none()
+    token = taken.scalar_one_or_none() or await _first_token(conn, id, owner, ttl)
     return None if token is None else Lease(id, token, owner)
+
+
+async def _first_token(conn: AsyncConnection, id: str, owner: str, ttl: float) -> int | None:
+    """Make the row of a lease that nobody has ever claimed.
+
+    Only where there is none: ON CONFLICT alone would wait for a transaction under the existing one.
+    """
+    new = select(literal(id), literal(1), literal(owner), moment(conn, ttl))
+    absent = new.where(~exists().where(lease_table.c.id == id))
+    insert = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
+    made = insert(lease_table).from_select(["id", "token", "owner", "until"], absent)
+    first: int | None = await conn.scalar(made.on_conflict_do_nothing().returning(lease_table.c.token))
+    return first
 
 
 async def fence(conn: AsyncConnection, lease: Lease, ttl: float = TTL) -> None:

@@ -15,6 +15,7 @@ from app.store import db as db_module
 from app.store.bulk import table_of
 from app.store.db import Database, driver_url, hold_worker_lock, now
 from app.store.tables import CounterRow, WorkerRow
+from tests.conftest import OpenDatabase
 
 workers = table_of(WorkerRow)
 
@@ -96,8 +97,8 @@ async def test_cancelled_in_the_middle_of_statements_the_writer_stays_usable(dat
     assert await names(database) == ["after"]
 
 
-async def test_writers_take_turns_in_the_order_in_which_they_came(sqlite_url: str) -> None:
-    database = await Database.open(sqlite_url)
+async def test_writers_take_turns_in_the_order_in_which_they_came(sqlite_url: str, open_database: OpenDatabase) -> None:
+    database = await open_database(sqlite_url)
     order: list[int] = []
 
     async def write(number: int) -> None:
@@ -106,18 +107,16 @@ async def test_writers_take_turns_in_the_order_in_which_they_came(sqlite_url: st
             order.append(number)
 
     await asyncio.gather(*(write(number) for number in range(20)))
-    await database.close()
     assert order == list(range(20))
 
 
-async def test_a_write_inside_a_write_is_a_mistake_that_is_told(sqlite_url: str) -> None:
-    database = await Database.open(sqlite_url)
+async def test_a_write_inside_a_write_is_a_mistake_that_is_told(sqlite_url: str, open_database: OpenDatabase) -> None:
+    database = await open_database(sqlite_url)
     with pytest.raises(RuntimeError, match="already inside"):
         async with database.write(), database.write():
             pass
     await beat(database, "a")
     assert await names(database) == ["a"]
-    await database.close()
 
 
 async def test_a_refused_value_is_not_called_a_passing_fault(database: Database) -> None:
@@ -133,50 +132,53 @@ async def test_a_statement_that_is_wrong_is_not_called_a_passing_fault(database:
             await conn.execute(text("SELECT * FROM nowhere"))
 
 
-async def test_a_locked_file_is_a_passing_fault(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_locked_file_is_a_passing_fault(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch, open_database: OpenDatabase
+) -> None:
     monkeypatch.setattr(db_module, "BUSY_SECONDS", 0.05)
-    one, other = await Database.open(sqlite_url), await Database.open(sqlite_url)
+    one, other = await open_database(sqlite_url), await open_database(sqlite_url)
     with pytest.raises(TryLater, match=r"database\.unavailable"):
         async with one.write(), other.write():
             pass
     await beat(other, "a")
     assert await names(one) == ["a"]
-    await one.close()
-    await other.close()
 
 
-async def test_sqlite_runs_with_the_settings_that_durability_needs(sqlite_url: str) -> None:
-    database = await Database.open(sqlite_url)
+async def test_sqlite_runs_with_the_settings_that_durability_needs(
+    sqlite_url: str, open_database: OpenDatabase
+) -> None:
+    database = await open_database(sqlite_url)
     expected = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 10_000, "mmap_size": 0}
     for transaction, query_only in ((database.read, 1), (database.write, 0)):
         async with transaction() as conn:
             found = {name: await conn.scalar(text(f"PRAGMA {name}")) for name in [*expected, "query_only"]}
         assert found == expected | {"query_only": query_only}
-    await database.close()
 
 
-async def test_a_new_sqlite_file_is_private(tmp_path: Path) -> None:
+async def test_a_new_sqlite_file_is_private(tmp_path: Path, open_database: OpenDatabase) -> None:
     path = tmp_path / "new.db"
-    database = await Database.open(f"sqlite:///{path}")
+    database = await open_database(f"sqlite:///{path}")
     async with database.write() as conn:
         await conn.execute(text("CREATE TABLE t (a)"))
-    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
-    await database.close()
+        modes = {entry.name: stat.S_IMODE(entry.stat().st_mode) for entry in os.scandir(tmp_path)}
     assert modes == {"new.db": 0o600, "new.db-wal": 0o600, "new.db-shm": 0o600}
 
 
 @pytest.mark.postgres
-async def test_a_postgresql_session_cannot_block_others_for_long(postgresql_url: str) -> None:
-    database = await Database.open(postgresql_url)
+async def test_a_postgresql_session_cannot_block_others_for_long(
+    postgresql_url: str, open_database: OpenDatabase
+) -> None:
+    database = await open_database(postgresql_url)
     async with database.write() as conn:
         names = ("idle_in_transaction_session_timeout", "lock_timeout", "timezone", "application_name")
         assert [await conn.scalar(text(f"SHOW {name}")) for name in names] == ["10s", "5s", "UTC", "wecom-sync"]
-    await database.close()
 
 
 @pytest.mark.postgres
-async def test_a_lost_connection_is_a_passing_fault_and_the_next_one_works(postgresql_url: str) -> None:
-    database = await Database.open(postgresql_url)
+async def test_a_lost_connection_is_a_passing_fault_and_the_next_one_works(
+    postgresql_url: str, open_database: OpenDatabase
+) -> None:
+    database = await open_database(postgresql_url)
     async with database.read() as conn:
         pid = await conn.scalar(text("SELECT pg_backend_pid()"))
     with pytest.raises(TryLater):
@@ -187,12 +189,11 @@ async def test_a_lost_connection_is_a_passing_fault_and_the_next_one_works(postg
             await conn.execute(select(workers))
     await beat(database, "a")
     assert await names(database) == ["a"]
-    await database.close()
 
 
 @pytest.mark.postgres
-async def test_a_lock_that_is_not_given_is_a_passing_fault(postgresql_url: str) -> None:
-    database = await Database.open(postgresql_url)
+async def test_a_lock_that_is_not_given_is_a_passing_fault(postgresql_url: str, open_database: OpenDatabase) -> None:
+    database = await open_database(postgresql_url)
     await beat(database, "a")
     lock = select(workers).with_for_update()
     with pytest.raises(TryLater):
@@ -201,14 +202,13 @@ async def test_a_lock_that_is_not_given_is_a_passing_fault(postgresql_url: str) 
             async with database.write() as conn:
                 await conn.execute(text("SET LOCAL lock_timeout = '20ms'"))
                 await conn.execute(lock)
-    await database.close()
 
 
 @pytest.mark.postgres
-async def test_a_server_that_is_away_is_a_passing_fault(postgresql_url: str) -> None:
+async def test_a_server_that_is_away_is_a_passing_fault(postgresql_url: str, open_database: OpenDatabase) -> None:
     nobody = make_url(postgresql_url).set(port=1, host="127.0.0.1").render_as_string(hide_password=False)
     with pytest.raises(TryLater, match=r"database\.unavailable") as caught:
-        await Database.open(nobody)
+        await open_database(nobody)
     assert "postgres" not in str(caught.value)
 
 
@@ -238,10 +238,10 @@ async def test_observation_numbers_grow_however_many_ask_at_once(database: Datab
     assert len(set(taken)) == 2400
 
 
-async def test_observation_numbers_grow_over_a_restart(database_url: str) -> None:
+async def test_observation_numbers_grow_over_a_restart(database_url: str, open_database: OpenDatabase) -> None:
     last = 0
     for _ in range(3):
-        database = await Database.open(database_url)
+        database = await open_database(database_url)
         for _ in range(5):
             number = await database.observe()
             assert number > last
@@ -253,15 +253,13 @@ async def test_observation_numbers_grow_over_a_restart(database_url: str) -> Non
         await database.close()
 
 
-async def test_a_number_is_durably_passed_before_it_is_handed_out(sqlite_url: str) -> None:
-    one, other = await Database.open(sqlite_url), await Database.open(sqlite_url)
+async def test_a_number_is_durably_passed_before_it_is_handed_out(sqlite_url: str, open_database: OpenDatabase) -> None:
+    one, other = await open_database(sqlite_url), await open_database(sqlite_url)
     for _ in range(1500):
         number = await one.observe()
     async with other.read() as conn:
         kept = await conn.scalar(select(table_of(CounterRow).c.value))
     assert number <= kept
-    await one.close()
-    await other.close()
 
 
 async def test_a_number_of_a_transaction_that_is_rolled_back_is_never_left_in_the_way(database: Database) -> None:
