@@ -1,0 +1,103 @@
+"""What the README tells people to type, open and click exists."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+READMES = sorted(ROOT.glob("README*.md"))
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def app(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    env = {name: value for name, value in os.environ.items() if not name.startswith("WECOM_SYNC_")}
+    command = [sys.executable, "-m", "app", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+
+
+def commands() -> set[tuple[str, ...]]:
+    """Each command of the README: (name,) or (group, name), from the list of them and from the examples."""
+    typed = re.findall(r"wecom-sync (.*?)(?:  |$)", "\n".join(body for _, body in BLOCKS), re.MULTILINE)
+    found: set[tuple[str, ...]] = set()
+    for line in typed:
+        if " | " in line:
+            found |= {(name,) for name in line.split(" | ")}
+        else:
+            group, *names = re.findall(r"(?<![-\w\[])[a-z]+(?![-\w])", line)
+            found |= {(group, name) for name in names} or {(group,)}
+    return found
+
+
+def anchor(heading: str) -> str:
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", READMES, ids=lambda page: page.name)
+def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
+    text = page.read_text()
+    anchors = {anchor(heading) for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
+    links = re.findall(r"\]\((?!https?:)([^)]+)\)", text)
+    assert links
+    assert [link for link in links if link.startswith("#") and link[1:] not in anchors] == []
+    assert [link for link in links if not link.startswith("#") and not (ROOT / link).exists()] == []
+
+
+def test_every_task_of_make_exists() -> None:
+    tasks = set(re.findall(r"\bmake (\w+)", README))
+    assert {"demo", "test"} <= tasks
+    phony = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[0].split()
+    assert tasks <= set(phony)
+
+
+def test_every_setting_that_is_named_exists() -> None:
+    from app.settings import PREFIX, Settings
+
+    named = set(re.findall(rf"\b{PREFIX}([A-Z_]+)", README))
+    assert named == {name.upper() for name in Settings.model_fields}
+
+
+def test_every_service_that_is_named_exists() -> None:
+    compose = (ROOT / "docker-compose.yml").read_text()
+    named = set(re.findall(r"docker compose (?:up(?: -d)?|exec) ([a-z][a-z-]*)", README))
+    assert named == {"app", "app-postgres", "demo"}
+    assert [name for name in named if f"\n  {name}:\n" not in compose] == []
+
+
+def test_the_json_examples_are_json() -> None:
+    examples = [body for language, body in BLOCKS if language == "json"]
+    assert [json.loads(body)["kind"] for body in examples] == ["wecom"]
+
+
+@pytest.mark.parametrize("command", sorted(commands()), ids=" ".join)
+def test_every_command_exists(command: tuple[str, ...]) -> None:
+    done = app(*command, "--help")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_options_in_the_examples_exist() -> None:
+    offered = app("sync", "--help").stdout
+    assert [option for option in ("--dry-run", "--wait", "--json") if option not in offered] == []
+
+
+def matches(path: str, template: str) -> bool:
+    return bool(re.fullmatch(re.sub(r"\{[^}]+\}", "[^/]+", template), path))
+
+
+def test_every_address_that_is_called_exists() -> None:
+    done = app("openapi")
+    assert done.returncode == 0, done.stderr
+    paths: dict[str, dict[str, Any]] = json.loads(done.stdout)["paths"]
+    shell = "\n".join(body for language, body in BLOCKS if language == "sh")
+    calls = re.findall(r'curl -s(?: -X (POST))? "?\$API(/[\w/]+)(?:[^\n]* (-d))?', shell)
+    assert len(calls) >= 7
+    for method, path, data in calls:
+        verb = "post" if method or data else "get"
+        found = [verb in paths[template] for template in paths if matches(f"/api/v1{path}", template)]
+        assert any(found), f"{verb} {path}"
