@@ -81,7 +81,8 @@ class Callbacks:
         clock: Clock,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._company, self._settings, self._clock, self._transport = company, settings, clock, transport
+        self._company, self._settings, self._clock = company, settings, clock
+        self.transport = transport
         self.receivers: dict[str, Receiver] = {}
         self.waiting: deque[Delivery] = deque()
         self.deliveries: deque[Delivery] = deque(maxlen=settings.log_size)
@@ -224,7 +225,7 @@ class Callbacks:
         return quote(encrypted, safe="" if self._settings.delivery.escape_plus else "+")
 
     def _client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(transport=self._transport, timeout=None, trust_env=False)  # noqa: S113 (see asyncio.timeout)
+        return httpx.AsyncClient(transport=self.transport, timeout=None, trust_env=False)  # noqa: S113 (see asyncio.timeout)
 
     # In the background
 

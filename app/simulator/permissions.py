@@ -150,6 +150,9 @@ class View:
         return shown | self._sensitive(user, withheld_as)
 
     def _sensitive(self, user: User, withheld_as: str) -> dict[str, str]:
+        withheld = self.credential.withheld
+        if withheld_as == "absent" and withheld >= SENSITIVE:
+            return {}
         fields = {
             "mobile": user.mobile,
             "gender": user.gender,
@@ -160,13 +163,9 @@ class View:
             "address": user.address,
             "qr_code": f"https://open.work.weixin.qq.com/wwopen/userQRCode?vcode={user.key.encode().hex()}",
         }
-        withheld = self.credential.withheld
-        if not withheld:
-            return fields
         if withheld_as == "absent":
             return {name: value for name, value in fields.items() if name not in withheld}
-        emptied = {name: "0" if name == "gender" else "" for name in withheld}
-        return fields | {name: value for name, value in emptied.items() if name in fields}
+        return fields | {name: "0" if name == "gender" else "" for name in fields if name in withheld}
 
 
 class Views:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Generator
@@ -62,7 +63,8 @@ def _config(simulator: Simulator, host: str, port: int) -> uvicorn.Config:
 @asynccontextmanager
 async def running(simulator: Simulator, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
     """Serve in this event loop while inside; gives the base URL. Port 0 takes a free one."""
-    with socket.socket() as listener:
+    # Without the protocol spelt out asyncio does not switch Nagle's delay off, and each answer takes 40 ms more.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listening = asyncio.Event()
@@ -89,4 +91,5 @@ def run(
 ) -> None:
     """Generate a company and serve it until interrupted; `ready` is told once it listens. Prints nothing itself."""
     simulator = Simulator(generate_company(users, departments, seed), settings)
+    gc.freeze()  # a full collection over a million people would stop every answer for more than a second
     _Server(_config(simulator, host, port), lambda: ready(simulator) if ready else None).run()

@@ -153,7 +153,7 @@ async def test_a_receiver_that_takes_too_long_gets_it_again(simulator, company, 
         hung.set()
         await asyncio.Event().wait()
 
-    simulator.callbacks._transport = httpx.ASGITransport(stuck)
+    simulator.callbacks.transport = httpx.ASGITransport(stuck)
     company.leave("lisi")
     [delivery] = await simulator.callbacks.flush()
     assert hung.is_set()
@@ -182,7 +182,7 @@ async def test_losses_duplicates_and_disorder(simulator, company, inbox):
 async def test_requests_that_a_receiver_has_to_refuse(simulator, inbox, spoil):
     await save(simulator)
     raw = Raw()
-    simulator.callbacks._transport = httpx.ASGITransport(raw)
+    simulator.callbacks.transport = httpx.ASGITransport(raw)
     simulator.callbacks.push("<xml>any</xml>", spoil=spoil)
     await simulator.callbacks.flush()
     [(_, query, body)] = raw.requests
