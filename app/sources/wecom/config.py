@@ -3,8 +3,8 @@
 import re
 from collections.abc import Callable
 from typing import Annotated, Any, Final, Self
-from urllib.parse import urlsplit
 
+import httpx
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from app.core.ports import CallbackPair
@@ -32,18 +32,18 @@ def _secret(pattern: str, words: str) -> Callable[[SecretStr], SecretStr]:
 def _address(value: str, schemes: tuple[str, ...]) -> str:
     """A URL with one of these schemes and a host; raises ValueError, without repeating the value."""
     try:
-        parts = urlsplit(value)
-        usable = parts.scheme in schemes and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
+        url = httpx.URL(value)
+        usable = url.scheme in schemes and bool(url.host) and not re.search(r"[\s\x00-\x20\x7f]", value)
+    except httpx.InvalidURL:
         usable = False
-    if not usable or re.search(r"[\s\x00-\x20\x7f]", value):
+    if not usable:
         raise ValueError(f"must be a URL that starts with {' or '.join(f'{scheme}://' for scheme in schemes)}")
     return value
 
 
 def _base_url(value: str) -> str:
-    parts = urlsplit(_address(value, ("http", "https")))
-    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+    url = httpx.URL(_address(value, ("http", "https")))
+    if url.userinfo or "?" in value or "#" in value:
         raise ValueError("must not hold a user name, a query or a fragment")
     return value.rstrip("/")
 

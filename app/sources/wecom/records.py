@@ -5,8 +5,8 @@ understood or stored is a `BadRecord` that names the field and never its content
 """
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeGuard
 
 from app.core.directory import Department, Membership, User, key_of
@@ -112,17 +112,63 @@ def read_department(raw: object, unnamed: str) -> DepartmentRecord | BadRecord:
     return DepartmentRecord(value, parent)
 
 
-def read_pairs(raws: Iterable[object]) -> tuple[tuple[str, int], ...]:
-    """The (userid, department id) rows of user/list_id (page 96067). Raises Unusable: they prove who exists."""
-    pairs: list[tuple[str, int]] = []
-    for raw in raws:
-        userid, number = (
-            (raw.get("userid"), whole_number(raw.get("department"))) if isinstance(raw, Mapping) else (None, None)
-        )
-        if not is_userid(userid) or number is None:
-            raise Unusable("dept_user: a row is not usable")
-        pairs.append((userid, number))
-    return tuple(pairs)
+def read_forest(listed: Iterable[object]) -> tuple[tuple[Department, ...], tuple[BadRecord, ...], frozenset[int]]:
+    """Departments, with parents only if in the same list (usable or not); the bad records; ids without a parent."""
+    found: dict[int, DepartmentRecord] = {}
+    bad: list[BadRecord] = []
+    for position, raw in enumerate(listed):
+        match read_department(raw, f"department#{position}"):
+            case BadRecord() as record:
+                bad.append(record)
+            case record:
+                found[record.department.department_id] = record
+    visible = found.keys() | {int(record.key) for record in bad if record.key.isdecimal()}
+    roots = frozenset(number for number, record in found.items() if record.raw_parent_id == 0)
+    return tuple(_under(record.department, visible) for record in found.values()), tuple(bad), roots
+
+
+def _under(department: Department, visible: Collection[int]) -> Department:
+    return department if department.parent_id in visible else replace(department, parent_id=None)
+
+
+def rows(name: str) -> Callable[[Raw], list[Any]]:
+    """A reading of an answer that must hold this list; raises Unusable, because a missing list is not an empty one."""
+
+    def read(raw: Raw) -> list[Any]:
+        if not isinstance(raw.get(name), list):
+            raise Unusable(f"{name}: missing or wrong type")
+        return _list(raw, name)
+
+    return read
+
+
+def read_department_rows(raw: Raw) -> dict[int, Raw]:
+    """The rows of department/simplelist by id (page 95350). Raises Unusable for a row without one: rows are proof."""
+    listed = {
+        whole_number(row.get("id")) if isinstance(row, Mapping) else None: row for row in rows("department_id")(raw)
+    }
+    if not all(listed):
+        raise Unusable("department_id: a row is not usable")
+    return {number: row for number, row in listed.items() if number}
+
+
+def read_ids_page(raw: Raw) -> tuple[tuple[tuple[str, int], ...], str]:
+    """The (userid, department id) rows of user/list_id and the cursor of the next page, "" after the last (page 96067).
+
+    Raises Unusable for any row that cannot be read: these rows prove who exists.
+    """
+    cursor = raw.get("next_cursor") or ""
+    if not isinstance(cursor, str):
+        raise Unusable("next_cursor: wrong type")
+    return tuple(_pair(row) for row in rows("dept_user")(raw)), cursor
+
+
+def _pair(row: object) -> tuple[str, int]:
+    if isinstance(row, Mapping):
+        userid, number = row.get("userid"), whole_number(row.get("department"))
+        if is_userid(userid) and number is not None:
+            return userid, number
+    raise Unusable("dept_user: a row is not usable")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +178,6 @@ class Visible:
     departments: tuple[int, ...]
     users: tuple[str, ...]
     tags: tuple[int, ...]
-    closed: bool
 
 
 def read_visible(raw: Raw) -> Visible:
@@ -146,12 +191,13 @@ def read_visible(raw: Raw) -> Visible:
         departments=_ids(_list_in(raw, "allow_partys", "partyid"), "allow_partys"),
         users=tuple(sorted({key_of(userid): userid for userid in users if userid}.values(), key=key_of)),
         tags=_ids(_list_in(raw, "allow_tags", "tagid"), "allow_tags"),
-        closed=whole_number(raw.get("close")) == 1,
     )
 
 
 def read_tag(raw: Raw) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """The visible members and departments of a tag (page 90213). Raises Unusable."""
+    """The visible members and departments of a tag (page 90213). Raises Unusable, also when it holds neither list."""
+    if "userlist" not in raw and "partylist" not in raw:
+        raise Unusable("userlist: missing")
     users = [item.get("userid") if isinstance(item, Mapping) else None for item in _list(raw, "userlist")]
     if not all(is_userid(userid) for userid in users):
         raise Unusable("userlist: not usable")
@@ -261,7 +307,7 @@ def _extattrs(raw: Raw) -> tuple[Raw, ...] | None:
 
 
 def _extattr(item: object) -> Raw:
-    """One attribute in the present form (old records have a flat `value` and no type); unknown types keep their name."""
+    """One attribute in the present form (old records have a flat `value`, no type); an unknown type has its name."""
     if not isinstance(item, Mapping):
         raise Unusable("extattr: wrong type")
     kind = _number(item, "type")
