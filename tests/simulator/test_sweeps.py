@@ -4,12 +4,14 @@ import asyncio
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import httpx
 import pytest
 
 from app.simulator import Range, Simulator, SimulatorSettings, generate_company, running
 
+ROOT = Path(__file__).parents[2]
 SENSITIVE = ("mobile", "gender", "email", "biz_mail", "avatar", "address")
 
 
@@ -100,7 +102,7 @@ run("127.0.0.1", int(sys.argv[1]), 20, 4, 9, ready=ready)
 
 def test_the_simulator_as_a_program(unused_tcp_port):
     program = [sys.executable, "-c", PROGRAM, str(unused_tcp_port)]
-    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as process:
         try:
             assert json.loads(process.stdout.readline())["corp_id"] == generate_company(20, 4, 9).corp_id
             shown = httpx.get(f"http://127.0.0.1:{unused_tcp_port}/control/company").json()
