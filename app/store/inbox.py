@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, exists, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.errors import Refused
@@ -131,10 +131,18 @@ def _due(now: datetime) -> tuple[ColumnElement[bool], ...]:
 async def _mark(conn: AsyncConnection, events: Collection[PendingEvent], **values: Any) -> int:
     marked = 0
     for chunk in _chunks(list(events)):
-        seen = tuple_(table.c.id, table.c.arrived).in_([(event.id, event.arrived) for event in chunk])
-        done = await conn.execute(update(table).where(seen, table.c.state == "pending").values(values))
-        marked += done.rowcount
+        ids = await _unchanged(conn, chunk)
+        await conn.execute(update(table).where(table.c.id.in_(ids)).values(values))
+        marked += len(ids)
     return marked
+
+
+async def _unchanged(conn: AsyncConnection, events: Sequence[PendingEvent]) -> list[str]:
+    """Those of the events that still wait and of which no duplicate came; locked until the transaction ends."""
+    seen = {event.id: event.arrived for event in events}
+    query = select(table.c.id, table.c.arrived).where(table.c.id.in_(seen), table.c.state == "pending")
+    rows = await conn.execute(query.order_by(table.c.id).with_for_update())
+    return [row.id for row in rows if row.arrived == seen[row.id]]
 
 
 def _chunks(events: Sequence[PendingEvent]) -> Iterator[Sequence[PendingEvent]]:

@@ -1,6 +1,10 @@
 """Bringing a database to this program's schema, and saying whether it is there."""
 
-from collections.abc import Callable
+import asyncio
+import fcntl
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
@@ -9,7 +13,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import JSON, Connection, inspect, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlmodel.sql.sqltypes import AutoString
 
 from app.store import tables
@@ -50,17 +54,44 @@ async def schema_state(conn: AsyncConnection) -> Literal["current", "behind", "n
 async def run_on(url: str, work: Callable[[Connection], T]) -> T:
     """Do `work` in one transaction that holds the migration lock; both databases roll DDL back."""
     target = driver_url(url)
-    on_sqlite = target.get_backend_name() == "sqlite"
-    # BEGIN IMMEDIATE is SQLite's lock.
-    engine = sqlite_engine(target, "BEGIN IMMEDIATE", 1, PRAGMAS) if on_sqlite else postgres_engine(target, SESSION)
+    if target.get_backend_name() == "sqlite":
+        async with _file_lock(Path(f"{target.database}.lock")):
+            return await _in_transaction(sqlite_engine(target, "BEGIN IMMEDIATE", 1, PRAGMAS), work)
+
+    def alone(connection: Connection) -> T:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+        connection.execute(text("SET LOCAL lock_timeout = '10s'"))
+        return work(connection)
+
+    return await _in_transaction(postgres_engine(target, SESSION), alone)
+
+
+async def _in_transaction(engine: AsyncEngine, work: Callable[[Connection], T]) -> T:
     try:
         async with engine.begin() as conn:
-            if not on_sqlite:
-                await conn.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
-                await conn.execute(text("SET LOCAL lock_timeout = '10s'"))
             return await conn.run_sync(work)
     finally:
         await engine.dispose()
+
+
+@asynccontextmanager
+async def _file_lock(path: Path) -> AsyncIterator[None]:
+    """SQLite's own lock does not cover the change of a new file to WAL."""
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        while not _locked(descriptor):  # noqa: ASYNC110 - another process holds it
+            await asyncio.sleep(0.05)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def configured(context: Any, connection: Connection) -> None:

@@ -14,9 +14,10 @@ from app.store.db import Database
 from app.store.inbox import sources as source_table
 from app.store.inbox import table
 from app.store.inbox_writer import InboxWriter, StoredEvent
-from app.store.sources import Source
+from app.store.keys import Sealer
+from app.store.sources import Source, Sources, lock
 from tests.conftest import OpenDatabase
-from tests.store.conftest import MakeEvent
+from tests.store.conftest import CONFIG, MakeEvent
 
 
 @pytest.fixture
@@ -135,9 +136,9 @@ async def test_when_the_writer_dies_nobody_waits_for_it(
     async with database.write() as conn:
         await conn.execute(select(source_table))
         puts = [asyncio.create_task(writer.put(source.id, make_event(f"d{n}"))) for n in range(10)]
-        while not (running := [task for task in asyncio.all_tasks() if task.get_name() == "inbox writer"]):
-            await asyncio.sleep(0)
-        running[0].cancel()
+        await asyncio.sleep(0)
+        [running] = [task for task in asyncio.all_tasks() if task.get_name() == "inbox writer"]
+        running.cancel()
         results = await asyncio.gather(*puts, return_exceptions=True)
     assert [type(result) for result in results] == [TryLater] * 10
     assert (await writer.put(source.id, make_event("after"))).new
@@ -181,11 +182,8 @@ async def test_the_source_remembers_its_last_event_once_a_second(
 
 @pytest.mark.postgres
 async def test_a_locked_source_row_does_not_hold_callbacks_up(
-    postgresql_url: str, sealer: object, make_event: MakeEvent, open_database: OpenDatabase
+    postgresql_url: str, sealer: Sealer, make_event: MakeEvent, open_database: OpenDatabase
 ) -> None:
-    from app.store.sources import Sources, lock
-    from tests.store.conftest import CONFIG
-
     database = await open_database(postgresql_url)
     async with database.write() as conn:
         source = await Sources(sealer).create(conn, name="a", kind="wecom", config=CONFIG, secrets={})
