@@ -1,0 +1,308 @@
+"""What every error code means, in three languages. A code is stable; its sentences may be improved at any time.
+
+Placeholders in braces are filled from an error's `params`. The codes of a provider are in `sources/`, next to what
+raises them; `said` knows both.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from app.api.language import DEFAULT, Language
+from app.sources.kinds import KINDS
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """The texts of one code in one language: what kind of thing happened, what exactly, and what to do about it."""
+
+    title: str
+    detail: str
+    hint: str = ""
+
+
+Texts = Mapping[Language, Said]
+
+
+def _texts(en: Said, zh: Said, fr: Said) -> Texts:
+    return {"en": en, "zh-CN": zh, "fr": fr}
+
+
+REQUESTS: Final[Mapping[str, Texts]] = {
+    "request.invalid": _texts(
+        Said("Invalid input", "Some of what was sent cannot be used; `errors` names each place."),
+        Said("输入无效", "提交的内容有一部分无法使用；`errors` 指出了每一处。"),
+        Said("Entrée non valide", "Une partie de l'envoi est inutilisable ; `errors` indique chaque endroit."),
+    ),
+    "request.malformed": _texts(
+        Said("Malformed request", "The request could not be read."),
+        Said("请求格式错误", "无法读取该请求。"),
+        Said("Requête mal formée", "La requête n'a pas pu être lue."),
+    ),
+    "request.unauthorized": _texts(
+        Said("Not authorized", "This needs `Authorization: Bearer` with a valid token."),
+        Said("未授权", "需要在 `Authorization: Bearer` 中提供有效的令牌。"),
+        Said("Non autorisé", "Il faut `Authorization: Bearer` avec un jeton valable."),
+    ),
+    "request.not_found": _texts(
+        Said("Not found", "There is nothing at this address."),
+        Said("未找到", "该地址没有任何内容。"),
+        Said("Introuvable", "Il n'y a rien à cette adresse."),
+    ),
+    "request.method_not_allowed": _texts(
+        Said("Method not allowed", "This address does not take that method; `Allow` lists the ones that it takes."),
+        Said("方法不被允许", "该地址不接受此方法；`Allow` 列出了可用的方法。"),
+        Said("Méthode non permise", "Cette adresse n'accepte pas cette méthode ; `Allow` énumère les autres."),
+    ),
+    "request.too_large": _texts(
+        Said("Body too large", "The body is larger than 1 MiB."),
+        Said("请求体过大", "请求体超过 1 MiB。"),
+        Said("Corps trop volumineux", "Le corps dépasse 1 Mio."),
+    ),
+    "request.not_acceptable": _texts(
+        Said("Request refused", "The request cannot be carried out in this form."),
+        Said("请求被拒绝", "该请求无法以这种形式执行。"),
+        Said("Requête refusée", "La requête ne peut pas être exécutée sous cette forme."),
+    ),
+    "server.error": _texts(
+        Said(
+            "Internal error",
+            "Something went wrong in the service itself.",
+            "Try again; if it persists, look for the request id in the log.",
+        ),
+        Said("内部错误", "服务自身发生了错误。", "请重试；如果仍然出现，请在日志中查找该请求编号。"),
+        Said(
+            "Erreur interne",
+            "Le service lui-même a rencontré un problème.",
+            "Réessayez ; si cela persiste, cherchez l'identifiant de la requête dans le journal.",
+        ),
+    ),
+    "server.busy": _texts(
+        Said("Try again", "Somebody else is working on this right now.", "Try again in a moment."),
+        Said("请稍后重试", "此刻有其他进程正在处理。", "请稍后重试。"),
+        Said("Réessayez", "Quelqu'un d'autre y travaille en ce moment.", "Réessayez dans un instant."),
+    ),
+    "server.not_ready": _texts(
+        Said("Not ready", "A check has failed; `checks` names it."),
+        Said("未就绪", "有一项检查未通过；`checks` 指出了它。"),
+        Said("Pas prêt", "Une vérification a échoué ; `checks` l'indique."),
+    ),
+    "database.unavailable": _texts(
+        Said("Database unavailable", "The database cannot be used at the moment.", "Try again in a moment."),
+        Said("数据库不可用", "目前无法使用数据库。", "请稍后重试。"),
+        Said(
+            "Base de données indisponible",
+            "La base de données est inutilisable pour le moment.",
+            "Réessayez dans un instant.",
+        ),
+    ),
+    "cursor.invalid": _texts(
+        Said("Invalid cursor", "The cursor is not one that this list gave out.", "Start again without a cursor."),
+        Said("游标无效", "该游标不是此列表给出的。", "请不带游标重新开始。"),
+        Said("Curseur non valable", "Ce curseur ne vient pas de cette liste.", "Recommencez sans curseur."),
+    ),
+}
+
+SOURCES: Final[Mapping[str, Texts]] = {
+    "source.not_found": _texts(
+        Said("Source not found", "There is no such source."),
+        Said("未找到来源", "没有这个来源。"),
+        Said("Source introuvable", "Cette source n'existe pas."),
+    ),
+    "source.disabled": _texts(
+        Said("Source disabled", "The source is disabled.", "Enable it first."),
+        Said("来源已停用", "该来源已停用。", "请先启用。"),
+        Said("Source désactivée", "La source est désactivée.", "Activez-la d'abord."),
+    ),
+    "source.version_mismatch": _texts(
+        Said(
+            "It has changed meanwhile",
+            "`If-Match` does not name the present version.",
+            "Read it again and repeat the change.",
+        ),
+        Said("期间已被修改", "`If-Match` 与当前版本不符。", "请重新读取后再修改。"),
+        Said(
+            "Modifié entre-temps",
+            "`If-Match` ne désigne pas la version actuelle.",
+            "Relisez-le, puis refaites la modification.",
+        ),
+    ),
+    "source.corp_id_fixed": _texts(
+        Said(
+            "The company is fixed",
+            "The company of a source cannot change once it has people.",
+            "Add another source for the other company.",
+        ),
+        Said("企业不可更改", "来源中已有成员，不能再更改其企业。", "请为另一个企业添加新的来源。"),
+        Said(
+            "L'entreprise est fixée",
+            "L'entreprise d'une source ne peut plus changer dès qu'elle a des membres.",
+            "Ajoutez une autre source pour l'autre entreprise.",
+        ),
+    ),
+    "source.purge_unavailable": _texts(
+        Said(
+            "Erasing is not available",
+            "This version cannot erase a source's directory and history yet.",
+            "Delete the source without `purge`.",
+        ),
+        Said("暂不支持清除", "当前版本还不能清除来源的通讯录和历史。", "请不带 `purge` 删除该来源。"),
+        Said(
+            "Effacement indisponible",
+            "Cette version ne sait pas encore effacer l'annuaire et l'historique d'une source.",
+            "Supprimez la source sans `purge`.",
+        ),
+    ),
+    "keys.cannot_open": _texts(
+        Said(
+            "A stored secret cannot be opened",
+            "It was sealed with a key that is not among the encryption keys.",
+            "Add the former key to WECOM_SYNC_ENCRYPTION_KEYS, or enter the secret again.",
+        ),
+        Said(
+            "无法解开已保存的密钥",
+            "它是用不在当前加密密钥之列的密钥封存的。",
+            "请把原来的密钥加入 WECOM_SYNC_ENCRYPTION_KEYS，或重新填写。",
+        ),
+        Said(
+            "Un secret enregistré ne s'ouvre pas",
+            "Il a été scellé avec une clé qui n'est pas parmi les clés de chiffrement.",
+            "Ajoutez l'ancienne clé à WECOM_SYNC_ENCRYPTION_KEYS, ou saisissez le secret à nouveau.",
+        ),
+    ),
+}
+
+RUNS: Final[Mapping[str, Texts]] = {
+    "idempotency.key_reused": _texts(
+        Said(
+            "Key used before",
+            "This Idempotency-Key was used with another request body.",
+            "Use a new key for a new request.",
+        ),
+        Said("键已被使用", "该 Idempotency-Key 曾用于内容不同的请求。", "新的请求请使用新的键。"),
+        Said(
+            "Clé déjà utilisée",
+            "Cette Idempotency-Key a servi avec un autre corps de requête.",
+            "Prenez une nouvelle clé pour une nouvelle requête.",
+        ),
+    ),
+    "run.not_found": _texts(
+        Said("Run not found", "There is no such run."),
+        Said("未找到运行", "没有这次运行。"),
+        Said("Exécution introuvable", "Cette exécution n'existe pas."),
+    ),
+    "run.already_active": _texts(
+        Said(
+            "A run is already active",
+            "A full run of this source is queued or running; `run_id` names it.",
+            "Wait for it, or cancel it.",
+        ),
+        Said("已有运行在进行", "该来源的一次全量同步正在排队或运行；`run_id` 为其编号。", "请等待其结束，或取消它。"),
+        Said(
+            "Une exécution est déjà active",
+            "Une synchronisation complète de cette source attend ou s'exécute ; `run_id` la désigne.",
+            "Attendez-la ou annulez-la.",
+        ),
+    ),
+    "run.not_awaiting_approval": _texts(
+        Said("Nothing to decide", "The run is not awaiting approval."),
+        Said("无需审批", "这次运行不在等待审批。"),
+        Said("Rien à décider", "L'exécution n'attend pas d'approbation."),
+    ),
+    "run.digest_mismatch": _texts(
+        Said(
+            "The plan is another",
+            "The digest is not that of the run's present plan.",
+            "Look at its changes again and send the present digest.",
+        ),
+        Said("计划已不同", "该摘要与这次运行当前的计划不符。", "请重新查看其变更，并提交当前的摘要。"),
+        Said(
+            "Le plan a changé",
+            "L'empreinte n'est pas celle du plan actuel de l'exécution.",
+            "Revoyez ses modifications et envoyez l'empreinte actuelle.",
+        ),
+    ),
+    "run.finished": _texts(
+        Said("The run has finished", "The run has already finished."),
+        Said("运行已结束", "这次运行已经结束。"),
+        Said("Exécution terminée", "L'exécution est déjà terminée."),
+    ),
+    "run.not_finished": _texts(
+        Said("The run has not finished", "The run has not finished yet.", "Wait for its end, or cancel it."),
+        Said("运行尚未结束", "这次运行还没有结束。", "请等待其结束，或取消它。"),
+        Said("Exécution en cours", "L'exécution n'est pas encore terminée.", "Attendez sa fin ou annulez-la."),
+    ),
+    "rejected": _texts(
+        Said("Rejected", "An administrator rejected what the run would have removed."),
+        Said("已拒绝", "管理员拒绝了这次运行将要移除的内容。"),
+        Said("Rejetée", "Un administrateur a refusé ce que l'exécution aurait retiré."),
+    ),
+    "expired": _texts(
+        Said("Expired", "Nobody decided in time.", "Start a new run."),
+        Said("已过期", "无人及时作出决定。", "请开始新的运行。"),
+        Said("Expirée", "Personne n'a décidé à temps.", "Lancez une nouvelle exécution."),
+    ),
+    "superseded": _texts(
+        Said("Superseded", "A later run has made a new plan.", "Look at that run."),
+        Said("已被取代", "之后的一次运行制定了新的计划。", "请查看那次运行。"),
+        Said("Remplacée", "Une exécution ultérieure a établi un nouveau plan.", "Voyez cette exécution."),
+    ),
+}
+
+DIRECTORY: Final[Mapping[str, Texts]] = {
+    "user.not_found": _texts(
+        Said("User not found", "There is no such user."),
+        Said("未找到成员", "没有这个成员。"),
+        Said("Utilisateur introuvable", "Cet utilisateur n'existe pas."),
+    ),
+    "department.not_found": _texts(
+        Said("Department not found", "There is no such department."),
+        Said("未找到部门", "没有这个部门。"),
+        Said("Service introuvable", "Ce service n'existe pas."),
+    ),
+    "event.not_found": _texts(
+        Said("Event not found", "There is no such event."),
+        Said("未找到事件", "没有这个事件。"),
+        Said("Événement introuvable", "Cet événement n'existe pas."),
+    ),
+    "changes.gone": _texts(
+        Said(
+            "Changes no longer kept",
+            "The changes right after `after` have been purged.",
+            "Read the whole directory, then go on from its newest change.",
+        ),
+        Said("变更已不再保留", "`after` 之后的变更已被清除。", "请读取整个通讯录，然后从最新的变更继续。"),
+        Said(
+            "Modifications effacées",
+            "Les modifications qui suivent `after` ont été effacées.",
+            "Lisez tout l'annuaire, puis reprenez à sa dernière modification.",
+        ),
+    ),
+}
+
+TEXTS: Final[Mapping[str, Texts]] = {**REQUESTS, **SOURCES, **RUNS, **DIRECTORY}
+
+
+def said(code: str, language: Language, params: Mapping[str, str | int], message: str, hint: str) -> Said:
+    """The texts of a code with its placeholders filled; `message` and `hint` stand in for a code without texts."""
+    texts = TEXTS.get(code)
+    if texts is not None:
+        own = texts[language]
+        return Said(_fill(own.title, params), _fill(own.detail, params), _fill(own.hint, params))
+    for kind in KINDS.values():
+        provider = kind.texts.get(code, {})
+        if text := provider.get(language) or provider.get(DEFAULT):
+            title = _fill(text.title, params)
+            return Said(title, title, _fill(text.hint, params))
+    return Said(message, message, hint)
+
+
+def _fill(text: str, params: Mapping[str, str | int]) -> str:
+    return text.format_map(_Known(params)) if "{" in text else text
+
+
+class _Known(dict[str, str | int]):
+    """A placeholder that an old record has no value for stays readable."""
+
+    def __missing__(self, name: str) -> str:
+        return "…"
