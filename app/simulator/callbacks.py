@@ -11,6 +11,8 @@ import random
 import re
 import secrets
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -57,6 +59,14 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
+class Line:
+    """The way out: one client and the places of the requests that may be on their way together."""
+
+    client: httpx.AsyncClient
+    places: asyncio.Semaphore
+
+
+@dataclass(frozen=True, slots=True)
 class Saved:
     """What the console says after saving a callback URL."""
 
@@ -88,7 +98,8 @@ class Callbacks:
         self.deliveries: deque[Delivery] = deque(maxlen=settings.log_size)
         self._random = random.Random(settings.delivery.seed)
         self._news = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._background = AsyncExitStack()
+        self._line: Line | None = None
         company.listeners.append(self.offer)
 
     # Receivers
@@ -108,8 +119,8 @@ class Callbacks:
         encrypted = crypto.encrypt(receiver.aes_key, echo, self._company.corp_id)
         url = self._signed(receiver, encrypted) + "&echostr=" + self._escaped(encrypted)
         try:
-            async with asyncio.timeout(self._settings.delivery.verify_timeout), self._client() as client:
-                response = await client.get(url)
+            async with self._way_out() as line, asyncio.timeout(self._settings.delivery.verify_timeout):
+                response = await line.client.get(url)
         except (TimeoutError, httpx.HTTPError, httpx.InvalidURL) as error:
             return Saved(False, type(error).__name__)
         if response.status_code != 200:
@@ -171,25 +182,24 @@ class Callbacks:
         self.waiting.clear()
         if self._settings.delivery.reorder:
             self._random.shuffle(batch)
-        places = asyncio.Semaphore(self._settings.delivery.concurrency)
-        async with self._client() as client, asyncio.TaskGroup() as group:
+        async with self._way_out() as line, asyncio.TaskGroup() as group:
             for delivery in batch:
-                group.create_task(self._deliver(client, delivery, places))
+                group.create_task(self._deliver(line, delivery))
         return batch
 
-    async def _deliver(self, client: httpx.AsyncClient, delivery: Delivery, places: asyncio.Semaphore) -> None:
+    async def _deliver(self, line: Line, delivery: Delivery) -> None:
         chances = self._settings.delivery
         await asyncio.sleep(self._random.uniform(*chances.delay))
-        async with places:
-            request = self._request(delivery)
-            for attempt in range(chances.attempts):
-                if attempt:
-                    await asyncio.sleep(chances.retry_pause)
-                    request = self._request(delivery) if chances.reencrypt else request
-                answer = await self._post(client, *request)
-                delivery.answers.append(answer)
-                if answer == 200 or (isinstance(answer, int) and not chances.retry_refusals):
-                    break
+        request = self._request(delivery)
+        for attempt in range(chances.attempts):
+            if attempt:
+                await asyncio.sleep(chances.retry_pause)
+                request = self._request(delivery) if chances.reencrypt else request
+            async with line.places:
+                answer = await self._post(line.client, *request)
+            delivery.answers.append(answer)
+            if answer == 200 or (isinstance(answer, int) and not chances.retry_refusals):
+                break
         delivery.outcome = "delivered" if delivery.answers[-1] == 200 else "failed"
 
     async def _post(self, client: httpx.AsyncClient, url: str, body: bytes) -> int | str:
@@ -224,21 +234,29 @@ class Callbacks:
     def _escaped(self, encrypted: str) -> str:
         return quote(encrypted, safe="" if self._settings.delivery.escape_plus else "+")
 
-    def _client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(transport=self.transport, timeout=None, trust_env=False)  # noqa: S113 (see asyncio.timeout)
+    @asynccontextmanager
+    async def _way_out(self) -> AsyncIterator[Line]:
+        """The line that stays open in the background, else one for the moment."""
+        if self._line is not None:
+            yield self._line
+            return
+        # The limits on time are asyncio's, over a whole request.
+        async with httpx.AsyncClient(transport=self.transport, timeout=None, trust_env=False) as client:  # noqa: S113
+            yield Line(client, asyncio.Semaphore(self._settings.delivery.concurrency))
 
     # In the background
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._run())
+        self._line = await self._background.enter_async_context(self._way_out())
+        self._news.set()
+        self._background.push_async_callback(ended, asyncio.create_task(self._run()))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._task is not None:
-            await ended(self._task)
-            self._task = None
+        self._line = None
+        await self._background.aclose()
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:

@@ -160,6 +160,27 @@ async def test_a_receiver_that_takes_too_long_gets_it_again(simulator, company, 
     assert (delivery.outcome, delivery.answers) == ("failed", ["TimeoutError"] * 3)
 
 
+async def test_only_so_many_are_on_their_way_at_a_time(simulator, company, inbox):
+    await save(simulator)
+    simulator.settings.delivery.concurrency = 3
+    inside, peak = 0, 0
+
+    async def counting(scope, receive, send):
+        nonlocal inside, peak
+        inside += 1
+        peak = max(peak, inside)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        inside -= 1
+        await inbox(scope, receive, send)
+
+    simulator.callbacks.transport = httpx.ASGITransport(counting)
+    for number in range(10):
+        company.join(f"user{number}", "人")
+    await simulator.callbacks.flush()
+    assert (peak, len(inbox.messages)) == (3, 10)
+
+
 async def test_losses_duplicates_and_disorder(simulator, company, inbox):
     await save(simulator)
     simulator.settings.delivery.loss = 1.0
