@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
+from settings_texts import TEXTS
 
 from app.settings import PREFIX, Settings
 
@@ -45,28 +46,36 @@ def env_example() -> str:
     return "\n".join(parts)
 
 
-def table() -> str:
-    """The settings as a Markdown table."""
-    lines = ["| Setting | Default | Meaning |", "|---|---|---|"]
+def table(language: str) -> str:
+    """The settings as a Markdown table; raises KeyError for a text that is not translated."""
+    texts = TEXTS.get(language, {})
+
+    def said(text: str) -> str:
+        return texts[text] if texts else text
+
+    lines = [said("| Setting | Default | Meaning |"), "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         default = f"`{default_of(field)}`" if default_of(field) else ""
-        choice = f" One of {', '.join(f'`{value}`' for value in allowed(field))}." if allowed(field) else ""
-        lines.append(f"| `{PREFIX}{name.upper()}` | {default} | {field.description}{choice} |")
+        values = ", ".join(f"`{value}`" for value in allowed(field))
+        choice = said(" One of {}.").format(values) if values else ""
+        lines.append(f"| `{PREFIX}{name.upper()}` | {default} | {said(str(field.description))}{choice} |")
     return "\n".join(lines)
 
 
-def with_table(page: str) -> str:
+def with_table(page: str, language: str) -> str:
     """A README with its settings table renewed; raises ValueError when it has no place for one."""
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise ValueError(f"{BEGIN} and {END} must both be in the page")
-    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+    return f"{before}{BEGIN}\n{table(language)}\n{END}{after}"
 
 
 def main(folder: Path, check: bool) -> int:
     pages = {folder / ".env.example": env_example()}
-    pages |= {page: with_table(page.read_text()) for page in sorted(folder.glob("README*.md"))}
+    for page in sorted(folder.glob("README*.md")):
+        language = page.name.removeprefix("README").removesuffix("md").strip(".")
+        pages[page] = with_table(page.read_text(), language)
     stale = [page for page, text in pages.items() if not page.is_file() or page.read_text() != text]
     for page in stale:
         sys.stderr.write(f"{page.name} {'is out of step with app/settings.py: make docs' if check else 'written'}\n")

@@ -49,6 +49,25 @@ def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
     assert [link for link in links if not link.startswith("#") and not (ROOT / link).exists()] == []
 
 
+def skeleton(text: str) -> dict[str, list[str]]:
+    """What a translation has in common with its original: levels of headings, tables, commands, names, arrows."""
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    typed = "".join(body for language, body in blocks if language != "mermaid")
+    drawn = "".join(body for language, body in blocks if language == "mermaid")
+    return {
+        "headings": re.findall(r"^(#+) ", text, re.MULTILINE),
+        "table rows": re.findall(r"^\|", text, re.MULTILINE),
+        "commands": [re.sub(r" *#.*|   +\S.*", "", line) for line in typed.splitlines()],
+        "names": sorted(re.findall(r"`((?:WECOM_SYNC_|wecom-sync |make |/)[^`]*)`", text)),
+        "arrows": [re.sub(r"\[.*?\]|\{.*?\}|\".*?\"|subgraph .*", "", line) for line in drawn.splitlines()],
+    }
+
+
+@pytest.mark.parametrize("page", READMES, ids=lambda page: page.name)
+def test_a_translation_has_everything_that_the_original_has(page: Path) -> None:
+    assert skeleton(page.read_text()) == skeleton(README)
+
+
 def test_every_task_of_make_exists() -> None:
     tasks = set(re.findall(r"\bmake (\w+)", README))
     assert {"demo", "test"} <= tasks
