@@ -91,7 +91,7 @@ def build(tmp_path: Path) -> Path:
         (tmp_path / "bin" / tool).symlink_to(found)
     (tmp_path / "Makefile").write_text(
         "setup:\n\t@echo set up\ncheck:\n\t@echo checked\n"
-        "test:\n\t@echo postgres $$WECOM_SYNC_REQUIRE_POSTGRES; echo '===== 3 passed, 1 skipped in 0.12s ====='\n"
+        "test:\n\t@echo postgres $$WECOM_SYNC_TEST_REQUIRE_POSTGRES; echo '===== 3 passed, 1 skipped in 0.12s ====='\n"
     )
     return tmp_path
 
@@ -126,6 +126,14 @@ def test_a_failed_stage_fails_the_whole_and_the_others_still_run(build: Path, br
     assert [name for name in ("setup", "check", "test") if results[name].startswith("ok")] == [
         name for name in ("setup", "check", "test") if name != broken
     ]
+
+
+def test_a_run_without_postgresql_is_no_success(build: Path) -> None:
+    tasks = (build / "Makefile").read_text()
+    (build / "Makefile").write_text(tasks + "\t@echo '7 tests did NOT run: they need PostgreSQL'\n")
+    done = ci(build)
+    assert done.returncode == 1
+    assert closing(done)["test"].startswith("FAILED")
 
 
 def test_without_a_set_up_nothing_else_runs(build: Path) -> None:
