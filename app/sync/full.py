@@ -141,7 +141,7 @@ class FullSync:
         seen = set(left)
         await self._progress("users", 0, total, force=True)
         skip = {key.removeprefix(prefix) for key in done if key.startswith(prefix)}
-        while left:
+        while True:
             granted: set[int] = set()
             async for page in self.work.reader.users(left, range_=self.range, done=skip):
                 await self._stage_page(page, prefix)
@@ -149,6 +149,8 @@ class FullSync:
                 count += 1
                 await self._progress("users", min(count, total), total)
             left, seen = granted - seen, seen | granted
+            if not left:
+                return
 
     async def _stage_page(self, page: UsersPage, prefix: str) -> None:
         bad = [{"kind": item.kind, "key": item.key, "reason": item.reason} for item in page.bad]

@@ -32,7 +32,7 @@ TICK_SECONDS: Final = 1.0
 BEAT_EVERY: Final = 5
 HOUSEKEEPING_EVERY: Final = 60
 AT_ONCE: Final = 8
-ATTEMPTS: Final = 5
+INTERRUPTIONS: Final = 50
 
 log = structlog.get_logger()
 
@@ -58,6 +58,7 @@ class Worker:
     owner: str
     open_reader: OpenReader | None = None
     tick_seconds: float = TICK_SECONDS
+    tries: int = 4
     _jobs: dict[tuple[str, str], _Job] = field(default_factory=dict)
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
     _ticking: asyncio.Task[None] | None = None
@@ -99,7 +100,7 @@ class Worker:
             job.again = False
             try:
                 async with self._slots:
-                    await self._do(task, key)
+                    await self._do(task, key, job)
                 job.failures = 0
             except (TryLater, AskAdmin) as error:
                 job.failures += 1
@@ -117,7 +118,7 @@ class Worker:
             if not job.again:
                 return
 
-    async def _do(self, task: str, key: str) -> None:
+    async def _do(self, task: str, key: str, job: _Job) -> None:
         async with holding(self.db, f"{key}:{'events' if task == 'events' else 'sync'}", self.owner) as lease:
             if lease is None:
                 return
@@ -128,50 +129,58 @@ class Worker:
             reader = await self._open(source)
             try:
                 work = Work(self.db, self.sources, source, lease, reader)
-                await (drain(work) if task == "events" else self._work_off_runs(work))
+                await (drain(work) if task == "events" else self._work_off_runs(work, job))
             finally:
                 await reader.aclose()
         await self._recheck(task, key)
 
     async def _recheck(self, task: str, key: str) -> None:
-        """Work that came between the last look and the release of the lease had its wake-up refused."""
+        """Work that came between the last look and the release of the lease had its wake-up refused; and a drain may
+        have ordered a run."""
         async with self.db.read() as conn:
-            waiting = await (inbox.sources_due(conn, now()) if task == "events" else runs.waiting_sources(conn))
-        if key in waiting and task == "runs":
+            waiting = key in await runs.waiting_sources(conn)
+        if waiting and task == "runs":
             self._jobs[task, key].again = True
+        elif waiting:
+            self.wake("runs", key)
 
-    async def _work_off_runs(self, work: Work) -> None:
+    async def _work_off_runs(self, work: Work, job: _Job) -> None:
         while True:
             async with self.db.read() as conn:
                 run = await runs.next_of(conn, work.source.id)
                 source = await self.sources.get(conn, work.source.id)
             if run is None:
                 return
-            await self._one_run(Work(self.db, self.sources, source, work.lease, work.reader), run)
+            await self._one_run(Work(self.db, self.sources, source, work.lease, work.reader), run, job)
+            job.failures = 0
             self.wake("events", work.source.id)
 
-    async def _one_run(self, work: Work, run: Run) -> None:
+    async def _one_run(self, work: Work, run: Run, job: _Job) -> None:
+        """One run to its end; a passing fault leaves it as it is, to be resumed at its page after a pause."""
         log.info("run_started", run=run.id, source=work.source.id, kind=run.kind, attempt=run.attempts + 1)
         async with self.db.fenced(work.lease) as conn:
             begun = {"state": "running", "attempts": run.attempts + 1, "started_at": run.started_at or now()}
             await runs.save(conn, run.id, **begun)
         try:
-            if run.attempts >= ATTEMPTS:
-                raise AskAdmin(
-                    "run.gave_up", f"The run was interrupted {ATTEMPTS} times.", "Look at the service's log."
-                )
+            if run.attempts >= INTERRUPTIONS:
+                message = f"The run was interrupted {INTERRUPTIONS} times."
+                raise AskAdmin("run.gave_up", message, "Look at the service's log.")
             if run.cancel_requested:
                 raise Cancelled
             await (FullSync(work, run).execute() if run.kind == "full" else sync_scope(work, run))
         except Cancelled:
             await self._end(work, run, "cancelled", None)
         except ServiceError as error:
+            if isinstance(error, TryLater) and job.failures + 1 < self.tries:
+                raise
             await self._end(work, run, "failed", error)
         except Fenced:
             raise
         except Exception:  # a bug: the run ends honestly, and the log tells where
             log.exception("bug", run=run.id, source=work.source.id)
-            await self._end(work, run, "failed", ServiceError("internal", "An unexpected error; see the service's log."))
+            await self._end(
+                work, run, "failed", ServiceError("internal", "An unexpected error; see the service's log.")
+            )
         log.info("run_ended", run=run.id, source=work.source.id)
 
     async def _end(self, work: Work, run: Run, state: str, error: ServiceError | None) -> None:
