@@ -1,7 +1,10 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from cryptography.fernet import Fernet
+from sqlalchemy import event as sa_event
+from sqlalchemy.engine import Engine
 
 from app.core.event import Event
 from app.store.db import Database
@@ -39,3 +42,18 @@ def make_event() -> MakeEvent:
         return Event(kind=kind, key=key, digest=digest, **given | values)
 
     return make
+
+
+@contextmanager
+def counted_commits() -> Iterator[list[int]]:
+    """Every commit on any connection while this is open."""
+    commits: list[int] = []
+
+    def commit(_connection: object) -> None:
+        commits.append(1)
+
+    sa_event.listen(Engine, "commit", commit)
+    try:
+        yield commits
+    finally:
+        sa_event.remove(Engine, "commit", commit)

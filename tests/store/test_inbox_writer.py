@@ -1,13 +1,10 @@
 """Group commit: few commits for many callbacks, each answered only when it is durable."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 
 import pytest
-from sqlalchemy import event as sa_event
 from sqlalchemy import func, select
-from sqlalchemy.engine import Engine
 
 from app.errors import TryLater
 from app.store.db import Database
@@ -17,7 +14,7 @@ from app.store.inbox_writer import InboxWriter, StoredEvent
 from app.store.keys import Sealer
 from app.store.sources import Source, Sources, lock
 from tests.conftest import OpenDatabase
-from tests.store.conftest import CONFIG, MakeEvent
+from tests.store.conftest import CONFIG, MakeEvent, counted_commits
 
 
 @pytest.fixture
@@ -25,20 +22,6 @@ async def writer(database: Database) -> AsyncIterator[InboxWriter]:
     opened = InboxWriter(database)
     yield opened
     await opened.close()
-
-
-@contextmanager
-def counted_commits() -> Iterator[list[int]]:
-    commits: list[int] = []
-
-    def commit(_connection: object) -> None:
-        commits.append(1)
-
-    sa_event.listen(Engine, "commit", commit)
-    try:
-        yield commits
-    finally:
-        sa_event.remove(Engine, "commit", commit)
 
 
 async def stored_digests(database: Database) -> dict[str, int]:
