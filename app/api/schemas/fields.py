@@ -36,4 +36,4 @@ JsonObject = dict[str, Any]
 class Body(BaseModel):
     """A request body: what it does not know it refuses, and its errors never repeat what was sent."""
 
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
