@@ -5,8 +5,7 @@ import contextlib
 import gzip
 import json
 import logging
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -22,64 +21,7 @@ from app.sources.wecom.client import RETRIES, Absent, Client, connect
 from app.sources.wecom.config import WeComConfig
 from app.sources.wecom.records import rows
 from app.store.tokens import Tokens
-from tests.sources.world import MemoryTokens, World
-
-SECRET = "canary-app-secret"
-CONFIG = WeComConfig(corp_id="ww1", app_secret=SECRET)
-TOKEN = {"errcode": 0, "errmsg": "ok", "access_token": "canary-token", "expires_in": 7200}
-
-
-@dataclass(frozen=True)
-class Http:
-    """An answer as it comes over the wire."""
-
-    status: int = 200
-    body: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-    def streamed(self) -> httpx.Response:
-        return httpx.Response(self.status, headers=self.headers, stream=httpx.ByteStream(self.body))
-
-
-class Scripted:
-    """A WeCom that answers each API with a list of answers, one after the other, the last one for ever."""
-
-    def __init__(self, **answers: Any) -> None:
-        self.answers = {"gettoken": [TOKEN], **{api.replace("__", "/"): given for api, given in answers.items()}}
-        self.requests: list[httpx.Request] = []
-        self.signed_by: list[str | None] = []
-        self.tokens = MemoryTokens()
-        self.pauses: list[float] = []
-        self.observed = 0
-
-    def answer(self, request: httpx.Request) -> httpx.Response:
-        self.requests.append(request)
-        self.signed_by.append(request.url.params.get("access_token"))
-        answers = self.answers[request.url.path.removeprefix("/cgi-bin/")]
-        answer = answers.pop(0) if len(answers) > 1 else answers[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return (answer if isinstance(answer, Http) else Http(body=json.dumps(answer).encode())).streamed()
-
-    async def observe(self) -> int:
-        self.observed += 1
-        return self.observed
-
-    async def pause(self, seconds: float) -> None:
-        self.pauses.append(seconds)
-
-    def client(self, config: WeComConfig = CONFIG, **more: Any) -> Client:
-        return Client(
-            config,
-            tokens=self.tokens,
-            observe=self.observe,
-            client_factory=lambda _: httpx.AsyncClient(transport=httpx.MockTransport(self.answer)),
-            **{"sleep": self.pause, "spread": lambda: 0.5} | more,
-        )
-
-    def asked(self) -> list[str]:
-        return [request.url.path.removeprefix("/cgi-bin/") for request in self.requests]
-
+from tests.sources.world import CONFIG, SECRET, TOKEN, Http, MemoryTokens, Scripted, World
 
 USERS = {"errcode": 0, "errmsg": "ok", "userlist": [{"userid": "a"}]}
 

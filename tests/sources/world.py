@@ -1,7 +1,8 @@
-"""A simulated WeCom over HTTP, and a token store that forgets everything at the end of the test."""
+"""What the tests read from: a simulated WeCom or a scripted one; and a token store that lives in memory."""
 
 import asyncio
 import itertools
+import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,8 +12,13 @@ import httpx
 
 from app.core.ports import Token
 from app.simulator import Company, Simulator
+from app.sources.wecom.client import Client
 from app.sources.wecom.config import WeComConfig
 from app.sources.wecom.reader import WeComReader
+
+SECRET = "canary-app-secret"
+CONFIG = WeComConfig(corp_id="ww1", app_secret=SECRET)
+TOKEN = {"errcode": 0, "errmsg": "ok", "access_token": "canary-token", "expires_in": 7200}
 
 
 @dataclass
@@ -88,7 +94,7 @@ class World:
         return WeComConfig(**{"corp_id": self.company.corp_id, "app_secret": self.company.app.secret, **more})
 
     def both(self, **more: Any) -> WeComConfig:
-        return self.config(contacts_secret=self.company.contacts.secret, **more)
+        return self.config(**{"contacts_secret": self.company.contacts.secret, **more})
 
     def contacts_only(self, **more: Any) -> WeComConfig:
         return self.both(app_secret=None, **more)
@@ -110,3 +116,58 @@ class World:
             yield reader
         finally:
             await reader.aclose()
+
+
+@dataclass(frozen=True)
+class Http:
+    """An answer as it comes over the wire."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def streamed(self) -> httpx.Response:
+        return httpx.Response(self.status, headers=self.headers, stream=httpx.ByteStream(self.body))
+
+
+class Scripted:
+    """A WeCom that answers each API with a list of answers, one after the other, the last one for ever."""
+
+    def __init__(self, **answers: Any) -> None:
+        self.answers = {"gettoken": [TOKEN], **{api.replace("__", "/"): given for api, given in answers.items()}}
+        self.requests: list[httpx.Request] = []
+        self.signed_by: list[str | None] = []
+        self.tokens = MemoryTokens()
+        self.pauses: list[float] = []
+        self.observed = 0
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        self.signed_by.append(request.url.params.get("access_token"))
+        answers = self.answers[request.url.path.removeprefix("/cgi-bin/")]
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return (answer if isinstance(answer, Http) else Http(body=json.dumps(answer).encode())).streamed()
+
+    async def observe(self) -> int:
+        self.observed += 1
+        return self.observed
+
+    async def pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+
+    def connect(self, _: WeComConfig) -> httpx.AsyncClient:
+        return httpx.AsyncClient(transport=httpx.MockTransport(self.answer))
+
+    def client(self, config: WeComConfig = CONFIG, **more: Any) -> Client:
+        return Client(
+            config,
+            tokens=self.tokens,
+            observe=self.observe,
+            client_factory=self.connect,
+            **{"sleep": self.pause, "spread": lambda: 0.5} | more,
+        )
+
+    def asked(self) -> list[str]:
+        return [request.url.path.removeprefix("/cgi-bin/") for request in self.requests]

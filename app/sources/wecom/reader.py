@@ -94,6 +94,7 @@ class WeComReader:
         self._agent_id = config.agent_id
         self._roots = {ROOT}
         self._ids_only: bool | None = None
+        self._probing = asyncio.Lock()
 
     async def aclose(self) -> None:
         await self.client.aclose()
@@ -146,9 +147,10 @@ class WeComReader:
 
     async def _reads_ids_only(self) -> bool:
         """True for a lone contacts secret that WeCom meets at a new address (48009, page 96079); asked once."""
-        if self._ids_only is None:
-            self._ids_only = self.client.app is None and await self._refuses_details(self._details())
-        return self._ids_only
+        async with self._probing:
+            if self._ids_only is None:
+                self._ids_only = self.client.app is None and await self._refuses_details(self._details())
+            return self._ids_only
 
     async def _refuses_details(self, contacts: TokenAuth) -> bool:
         try:
@@ -225,6 +227,8 @@ class WeComReader:
     ) -> AsyncGenerator[UsersPage, None]:
         """See `core.ports.Reader`; a tag's page comes after the pages of its members, so that `done` covers them.
 
+        People granted by name or tag whom a department's page of this call shows are not asked for again; those whom an
+        earlier call showed are, unless `done` holds "user:" and their userid in lower case.
         Where only ids can be read, a pass is made anew and its pages get keys that are not in `done`.
         """
         departments = frozenset(departments)
