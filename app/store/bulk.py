@@ -5,11 +5,12 @@ the rows as one JSON value.
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import JSON, Table, text
+from sqlalchemy import Table, text
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import SQLModel
@@ -60,9 +61,9 @@ async def _write(conn: AsyncConnection, table: Table, rows: Sequence[Row], confl
     names = list(rows[0])
     columns = ", ".join(f'"{name}"' for name in names)
     if conn.dialect.name == "sqlite":
-        values = ", ".join(f":{name}" for name in names)
+        values = ", ".join("?" for _ in names)
         statement = f'INSERT INTO "{table.name}" ({columns}) VALUES ({values}) {conflict}'  # noqa: S608
-        await conn.execute(text(statement), [_bound(table, row) for row in rows])
+        await conn.exec_driver_sql(statement, _bound(table, names, rows))
         return
     source = f'jsonb_populate_recordset(NULL::"{table.name}", CAST(:rows AS jsonb))'
     statement = f'INSERT INTO "{table.name}" ({columns}) SELECT {columns} FROM {source} {conflict}'  # noqa: S608
@@ -71,17 +72,19 @@ async def _write(conn: AsyncConnection, table: Table, rows: Sequence[Row], confl
 
 _SQLITE = sqlite.dialect()
 
+Convert = Callable[[Any], Any]
 
-def _bound(table: Table, row: Row) -> dict[str, Any]:
-    """The values as SQLite stores them (times, JSON, booleans), by the columns' own types."""
-    bound: dict[str, Any] = {}
-    for name, value in row.items():
-        if isinstance(value, str | int | float | bytes | None) and not isinstance(table.c[name].type, JSON):
-            bound[name] = value
-        else:
-            processor = table.c[name].type.dialect_impl(_SQLITE).bind_processor(_SQLITE)
-            bound[name] = processor(value) if processor else value
-    return bound
+
+@cache
+def _converters(table: Table) -> dict[str, Convert | None]:
+    """How SQLite stores the values of each column (times, JSON): by the column's own type."""
+    types = {column.name: column.type.dialect_impl(_SQLITE) for column in table.columns}
+    return {name: kind.bind_processor(_SQLITE) for name, kind in types.items()}
+
+
+def _bound(table: Table, names: Sequence[str], rows: Sequence[Row]) -> list[tuple[Any, ...]]:
+    converters = [(name, _converters(table)[name]) for name in names]
+    return [tuple(convert(row[name]) if convert else row[name] for name, convert in converters) for row in rows]
 
 
 def _json(rows: Collection[Row]) -> str:

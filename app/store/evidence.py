@@ -68,7 +68,7 @@ def _shows_user(expects: dict[str, object], data: dict[str, object]) -> bool:
     seats = data.get("memberships")
     if not isinstance(wanted, list) or not isinstance(seats, list):
         return True
-    return {seat["department_id"] for seat in seats} <= set(wanted)
+    return {seat[0] for seat in seats} <= set(wanted)
 
 
 def _shows_department(expects: dict[str, object], data: dict[str, object]) -> bool:

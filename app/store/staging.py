@@ -1,7 +1,7 @@
 """What a run has read and not yet compared, page by page; and the comparison with the directory, made in SQL."""
 
 from collections.abc import Collection, Iterable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from sqlalchemy import and_, exists, func, or_, select
@@ -24,28 +24,33 @@ pages = table_of(StagedPageRow)
 staged_departments = table_of(StagedDepartmentRow)
 staged_users = table_of(StagedUserRow)
 staged_ids = table_of(StagedIdRow)
+_FIELDS = [field.name for field in fields(User)]
 departments = table_of(DepartmentRow)
 users = table_of(UserRow)
 
 
-async def stage_page(conn: AsyncConnection, run_id: str, key: str, observed: int, note: dict[str, Any] | None) -> None:
-    """Remember that a page was read; `note` keeps what it said besides users."""
-    await upsert(conn, StagedPageRow, [{"run_id": run_id, "key": key, "observed": observed, "note": note}])
+Page = tuple[str, int, dict[str, Any] | None]
 
 
-async def stage_users(conn: AsyncConnection, run_id: str, read: Iterable[User], observed: int) -> None:
-    """Stage users; of several reads of one person the newest counts."""
-    rows = {
-        user.key: {
-            "run_id": run_id,
-            "user_key": user.key,
-            "observed": observed,
-            "hash": user_hash(user),
-            **withheld_hashes(user),
-            "data": asdict(user),
-        }
-        for user in read
-    }
+async def stage_pages(conn: AsyncConnection, run_id: str, read: Iterable[Page]) -> None:
+    """Remember pages that were read: their key, observation number, and a note of what they said besides users."""
+    rows = [{"run_id": run_id, "key": key, "observed": observed, "note": note} for key, observed, note in read]
+    await upsert(conn, StagedPageRow, rows)
+
+
+async def stage_users(conn: AsyncConnection, run_id: str, read: Iterable[tuple[User, int]]) -> None:
+    """Stage users with the numbers of their reads; of several reads of one person the newest counts."""
+    rows: dict[str, dict[str, Any]] = {}
+    for user, observed in read:
+        if user.key not in rows or rows[user.key]["observed"] < observed:
+            rows[user.key] = {
+                "run_id": run_id,
+                "user_key": user.key,
+                "observed": observed,
+                "hash": user_hash(user),
+                **withheld_hashes(user),
+                "data": data_of(user),
+            }
     await upsert(conn, StagedUserRow, list(rows.values()), only_newer=True)
 
 
@@ -245,11 +250,19 @@ async def unreachable_ids(conn: AsyncConnection, run_id: str) -> int:
     return await conn.scalar(select(func.count()).select_from(staged_ids).where(*where)) or 0
 
 
+def data_of(user: User) -> dict[str, Any]:
+    """A user as JSON values; `user_of` is its inverse."""
+    data = {name: getattr(user, name) for name in _FIELDS}
+    if user.memberships is not None:
+        data["memberships"] = [[seat.department_id, seat.order, seat.is_leader] for seat in user.memberships]
+    return data
+
+
 def user_of(data: dict[str, Any]) -> User:
     """A user from his JSON form."""
     lists = {name: tuple(data[name]) for name in ("direct_leaders", "extattrs") if data.get(name) is not None}
     seats = data.get("memberships")
-    held = None if seats is None else tuple(Membership(**seat) for seat in seats)
+    held = None if seats is None else tuple(Membership(*seat) for seat in seats)
     return User(**{**data, **lists, "memberships": held})
 
 

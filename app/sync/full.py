@@ -32,7 +32,7 @@ from app.store.directory import stored_departments, stored_users, unmanaged_coun
 from app.store.evidence import pending_renames, settle
 from app.store.runs import Run
 from app.sync.apply import apply_plan
-from app.sync.work import Work, gather_bounded
+from app.sync.work import Work, gather_bounded, in_batches
 
 RESUME_WITHIN: Final = timedelta(minutes=15)
 ASK_ONE_BY_ONE: Final = 200
@@ -124,7 +124,7 @@ class FullSync:
         async with self.db.fenced(self.work.lease) as conn:
             await staging.stage_departments(conn, self.run.id, departments, read.observed)
             key = "departments" if first else "departments:2"
-            await staging.stage_page(conn, self.run.id, key, read.observed, {"bad": bad})
+            await staging.stage_pages(conn, self.run.id, [(key, read.observed, {"bad": bad})])
 
     def _without_cycles(self, read: DepartmentsRead) -> tuple[list[Department], set[int]]:
         cut = cut_cycles({d.department_id: (d.parent_id, read.observed) for d in read.departments})
@@ -143,22 +143,25 @@ class FullSync:
         skip = {key.removeprefix(prefix) for key in done if key.startswith(prefix)}
         while True:
             granted: set[int] = set()
-            async for page in self.work.reader.users(left, range_=self.range, done=skip):
-                await self._stage_page(page, prefix)
-                granted |= set(page.granted_departments)
-                count += 1
+            async for pages in in_batches(self.work.reader.users(left, range_=self.range, done=skip)):
+                await self._stage_pages(pages, prefix)
+                granted.update(*(page.granted_departments for page in pages))
+                count += len(pages)
                 await self._progress("users", min(count, total), total)
             left, seen = granted - seen, seen | granted
             if not left:
                 return
 
-    async def _stage_page(self, page: UsersPage, prefix: str) -> None:
-        bad = [{"kind": item.kind, "key": item.key, "reason": item.reason} for item in page.bad]
-        self._note_bad(bad)
-        note = {"bad": bad, "gone_department": page.gone_department}
+    async def _stage_pages(self, pages: list[UsersPage], prefix: str) -> None:
+        rows = []
+        for page in pages:
+            bad = [{"kind": item.kind, "key": item.key, "reason": item.reason} for item in page.bad]
+            self._note_bad(bad)
+            rows.append((prefix + page.key, page.observed, {"bad": bad, "gone_department": page.gone_department}))
         async with self.db.fenced(self.work.lease) as conn:
-            await staging.stage_users(conn, self.run.id, page.users, page.observed)
-            await staging.stage_page(conn, self.run.id, prefix + page.key, page.observed, note)
+            read = [(user, page.observed) for page in pages for user in page.users]
+            await staging.stage_users(conn, self.run.id, read)
+            await staging.stage_pages(conn, self.run.id, rows)
 
     async def _stage_pass(self, number: int) -> None:
         async with self.db.fenced(self.work.lease) as conn:
@@ -169,7 +172,7 @@ class FullSync:
             async with self.db.fenced(self.work.lease) as conn:
                 await staging.stage_ids(conn, self.run.id, number, (userid for userid, _ in page.pairs))
         async with self.db.fenced(self.work.lease) as conn:
-            await staging.stage_page(conn, self.run.id, f"ids:{number}", observed, None)
+            await staging.stage_pages(conn, self.run.id, [(f"ids:{number}", observed, None)])
 
     async def _read_again(self, done: Collection[str]) -> None:
         """The department list once more: new ones are read too, and one that could not be read must be gone from it."""
@@ -350,7 +353,7 @@ class FullSync:
         there = {key: (read.user, read.observed) for key, read in answers.items() if read.user}
         for user, observed in there.values():
             async with self.db.fenced(self.work.lease) as conn:
-                await staging.stage_users(conn, self.run.id, [user], observed)
+                await staging.stage_users(conn, self.run.id, [(user, observed)])
         if there:
             await self._replan(there, in_range)
         return {key for key, read in answers.items() if read.user is None and read.errcode == NOT_FOUND}

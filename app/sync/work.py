@@ -17,6 +17,7 @@ IN_FLIGHT = 8
 
 Key = TypeVar("Key")
 Answer = TypeVar("Answer")
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,33 @@ async def gather_bounded(
     except BaseExceptionGroup as many:
         raise _first(many) from None
     return answers, errors
+
+
+async def in_batches(items: AsyncIterator[Item], most: int = 50) -> AsyncIterator[list[Item]]:
+    """What has arrived since the last look, at least one and at most `most`; reading goes on while a batch is stored."""
+    queue: asyncio.Queue[Item | None] = asyncio.Queue(most)
+
+    async def pull() -> None:
+        try:
+            async for item in items:
+                await queue.put(item)
+        finally:
+            await queue.put(None)
+
+    pulling = asyncio.create_task(pull())
+    try:
+        ended = False
+        while not ended:
+            batch = [await queue.get()]
+            while not queue.empty():
+                batch.append(queue.get_nowait())
+            ended = batch[-1] is None
+            if found := [item for item in batch if item is not None]:
+                yield found
+        await pulling
+    finally:
+        pulling.cancel()
+        await asyncio.gather(pulling, return_exceptions=True)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
