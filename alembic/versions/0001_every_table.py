@@ -332,7 +332,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("planned_run", "planned_change", ["run_id", "id"])
-    op.create_index("planned_state", "planned_change", ["run_id", "state", "guarded"])
+    op.create_index("planned_next", "planned_change", ["run_id", "state", "rank", "id"])
 
     # Observation numbers: a sequence where there are sequences, else a row from which blocks are reserved.
     if op.get_bind().dialect.name == "postgresql":

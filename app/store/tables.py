@@ -184,7 +184,7 @@ class PlannedChangeRow(SQLModel, table=True):
     """One change of a run's plan, written before the first change is made. `state`: planned, applied, withheld, failed."""
 
     __tablename__ = "planned_change"
-    __table_args__ = (Index("planned_run", "run_id", "id"), Index("planned_state", "run_id", "state", "guarded"))
+    __table_args__ = (Index("planned_run", "run_id", "id"), Index("planned_next", "run_id", "state", "rank", "id"))
 
     id: int | None = Field(default=None, primary_key=True, sa_type=Serial)
     run_id: str = Field(foreign_key="run.id")
