@@ -81,6 +81,19 @@ async def test_waiting_as_told_always_leads_to_a_call(database: Database) -> Non
     assert 3600 <= sent[-1] - sent[0] <= 3600 + 4 * 66
 
 
+async def test_what_was_reserved_in_a_slot_is_not_spent_after_it(database: Database) -> None:
+    clock, sent = Clock(), list[float]()
+    budgets = Budgets(database, clock)
+    for pause in (0.0, 59.0, 7.0):
+        clock.now += pause
+        calls = 1 if pause == 0 else 20 if pause == 59 else 600
+        for _ in range(calls):
+            if await budgets.spend("corp", "api", 500, 10_000) == 0:
+                sent.append(clock.now)
+    assert len(sent) > 400
+    assert most_in(sent, 60) <= 500
+
+
 async def test_nearly_the_whole_allowance_can_be_used(database: Database) -> None:
     clock = Clock()
     budgets = Budgets(database, clock)

@@ -262,6 +262,20 @@ async def test_a_number_is_durably_passed_before_it_is_handed_out(sqlite_url: st
     assert number <= kept
 
 
+async def test_numbers_within_and_outside_of_transactions_are_one_sequence(database: Database) -> None:
+    numbers: list[int] = []
+    for _ in range(3):
+        async with database.write() as conn:
+            numbers += [await database.observe_in(conn), await database.observe_in(conn)]
+    for _ in range(1005):
+        numbers.append(await database.observe())
+        if numbers[-1] % 500 == 0:
+            async with database.write() as conn:
+                numbers.append(await database.observe_in(conn))
+    assert numbers[0] > 0
+    assert numbers == sorted(set(numbers))
+
+
 async def test_a_number_of_a_transaction_that_is_rolled_back_is_never_left_in_the_way(database: Database) -> None:
     with pytest.raises(KeyError):
         async with database.write() as conn:

@@ -89,6 +89,18 @@ async def test_a_lease_that_expired_unnoticed_is_still_its_holders(database: Dat
     assert await claimed(database, "b") is None
 
 
+async def test_the_same_owner_is_fenced_from_what_it_held_before(database: Database) -> None:
+    former = await claimed(database, "a", EXPIRED)
+    assert former is not None
+    again = await claimed(database, "a")
+    assert again is not None
+    with pytest.raises(Fenced):
+        async with database.fenced(former):
+            pass
+    async with database.fenced(again):
+        pass
+
+
 async def test_a_restarted_process_frees_what_it_held_and_no_more(database: Database) -> None:
     former = await claimed(database, "a")
     async with database.write() as conn:
