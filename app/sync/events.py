@@ -12,7 +12,7 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.directory import key_of, object_of
-from app.core.ports import DepartmentRead, UserRead
+from app.core.ports import DepartmentRead, Range, UserRead
 from app.errors import Refused, ServiceError
 from app.store import inbox, runs
 from app.store.changes import Origin, lock
@@ -82,7 +82,7 @@ async def _left_to_full_sync(work: Work, events: Sequence[PendingEvent]) -> bool
     """Whether a full sync is (or is put) under way that answers these events more cheaply."""
     range_ = range_of(work.source)
     ids_only = range_ is not None and not range_.details  # then only a list of everybody answers anything
-    imports = [event for event in events if ids_only or event.kind == "everything"]
+    imports = [event for event in events if ids_only or _moves_the_range(event, range_)]
     async with work.db.read() as conn:
         source = await work.sources.get(conn, work.source.id)
         places = len(await visible_departments(conn, source.id))
@@ -102,6 +102,12 @@ async def _left_to_full_sync(work: Work, events: Sequence[PendingEvent]) -> bool
         await work.sources.record(conn, source.id, escalated_at=now())
         await inbox.mark_applied(conn, imports, at=now(), run_id=run_id, reason="full_sync")
     return many or len(imports) == len(events)
+
+
+def _moves_the_range(event: PendingEvent, range_: Range | None) -> bool:
+    """Whether only a full sync answers an event: an import, or departments that a tag brings into sight or takes."""
+    used = range_ is not None and event.kind == "tag" and int(event.key) in range_.tags
+    return event.kind == "everything" or (used and bool(event.expects.get("departments")))
 
 
 async def _order(conn: AsyncConnection, work: Work) -> str:
@@ -135,13 +141,12 @@ async def _wanted(work: Work, batch: Sequence[PendingEvent]) -> Wanted:
 
 
 async def _want_tag(work: Work, tag_id: int, expects: Mapping[str, Any], wanted: Wanted) -> None:
-    """A tag matters where it is part of the visible range: then everybody whom it brings or takes is read again."""
+    """A tag matters where it is part of the visible range: then whoever it holds, brings or takes is read again."""
     range_ = range_of(work.source)
     if range_ is None or tag_id not in range_.tags:
         return
     read = await work.reader.tag(tag_id)
     wanted.add_users([*read.userids, *expects.get("users", ())])
-    wanted.departments |= {*read.departments, *expects.get("departments", ())}
 
 
 def _judge(

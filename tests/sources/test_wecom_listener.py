@@ -121,7 +121,7 @@ LONG_USER = """
         pytest.param(
             "update_tag",
             "<TagId>1</TagId><AddUserItems>zhangsan,lisi</AddUserItems><DelPartyItems>3,4</DelPartyItems>",
-            ("tag", "1", None, {}),
+            ("tag", "1", None, {"users": ["zhangsan", "lisi"], "departments": [3, 4]}),
             id="update_tag",
         ),
     ],
@@ -130,13 +130,13 @@ def test_a_change_of_contacts(change: str, content: str, expected: tuple[Any, ..
     assert told(contact(change, content)) == (change, *expected)
 
 
-@pytest.mark.parametrize("name", ["subscribe", "unsubscribe"])
-def test_a_member_enters_or_leaves_the_range(name: str) -> None:
+@pytest.mark.parametrize(("name", "expects"), [("subscribe", {"present": True}), ("unsubscribe", {})])
+def test_a_member_enters_or_leaves_the_range(name: str, expects: dict[str, Any]) -> None:
     xml = (
         "<xml><ToUserName>ww1</ToUserName><FromUserName><![CDATA[ZhangSan]]></FromUserName><CreateTime>1348831860"
         f"</CreateTime><MsgType>event</MsgType><Event><![CDATA[{name}]]></Event><AgentID>1000002</AgentID></xml>"
     )
-    assert told(read_event(xml.encode())) == (name, "user", "ZhangSan", None, {})
+    assert told(read_event(xml.encode())) == (name, "user", "ZhangSan", None, expects)
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_what_a_living_company_says(form: str) -> None:
     heard = [read_event(render(one, company.corp_id, form).encode()) for one in events if one.raised_in(form)]
     assert [told(one) for one in heard] == [
         ("create_user", "user", "ZhangSan", None, {"present": True, "departments": [2]}),
-        ("subscribe", "user", "ZhangSan", None, {}),
+        ("subscribe", "user", "ZhangSan", None, {"present": True}),
         ("update_user", "user", "ZhangSan", None, {"departments": [2, 3]}),
         ("update_user", "user", "ZhangSan", "zhangsan001", {}),
         ("update_party", "department", "3", None, {"parent_id": 2}),

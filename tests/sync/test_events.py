@@ -54,6 +54,9 @@ async def test_a_tag_of_the_range_is_read_again(desk: Bench) -> None:
     await desk.tell(*desk.company.change_tag(tag, add_users=["p02"]))
     await desk.drain()
     assert (await desk.user("p02"))["active"]
+    await desk.tell(*desk.company.change_tag(tag, remove_users=["p02"], add_departments=[4]))
+    await desk.drain()
+    assert await desk.differences() == {}
 
 
 async def test_subscribe_reads_the_member_and_an_import_orders_a_full_sync(desk: Bench) -> None:

@@ -192,14 +192,22 @@ def _department(change: str, elements: Elements) -> _Hint:
 
 
 def _tag(change: str, elements: Elements) -> _Hint:
+    """Who and what came or went is kept: whoever left the tag can no longer be found by reading it."""
     number = whole_number(_text(elements, "tagid"))
-    return _Hint(change, "tag", str(number)) if number else _Hint(change)
+    if not number:
+        return _Hint(change)
+    people = [_text(elements, name) or "" for name in ("adduseritems", "deluseritems")]
+    users = [part.strip() for text in people for part in text.split(",") if is_userid(part.strip())]
+    places = [_department_ids(_text(elements, name)) for name in ("addpartyitems", "delpartyitems")]
+    return _Hint(change, "tag", str(number), expects={"users": users, "departments": sum(places, [])})
 
 
 def _range_member(event: str, elements: Elements) -> _Hint:
     """A member entered or left the range of an app: he is the sender of the event."""
     userid = _text(elements, "fromusername")
-    return _Hint(event, "user", userid) if is_userid(userid) else _Hint(event)
+    if not is_userid(userid):
+        return _Hint(event)
+    return _Hint(event, "user", userid, expects={"present": True} if event == "subscribe" else {})
 
 
 def _batch_job(event: str, elements: Elements) -> _Hint:
