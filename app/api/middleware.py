@@ -18,7 +18,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.problem import respond
 from app.errors import Refused, ServiceError
-from app.logs import anatomy
 
 log = structlog.get_logger("app.http")
 
@@ -62,9 +61,9 @@ class Trace:
             try:
                 await self.app(scope, receive, send_traced)
             except ClientDisconnect:
-                log.debug("the client left")
+                log.debug("client left")
             except Exception as error:
-                log.error("unexpected", operation=_operation(scope), **anatomy(error))
+                log.error("unexpected", operation=_operation(scope), exc_info=error)
                 if status:
                     raise ResponseCut(request_id) from None
                 bug = Refused("server.error", "Something went wrong in the service itself.", status=500)

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from app.api.field_texts import field_message
-from app.api.language import Language, negotiate
+from app.api.language import DEFAULT, Language, negotiate
 from app.api.texts import said
 from app.errors import AskAdmin, Fenced, FieldError, Refused, ServiceError, SkipOne, TryLater
 
@@ -169,7 +169,9 @@ def shown_error(record: Mapping[str, Any] | None, language: Language) -> dict[st
     """A recorded error (`ServiceError.record()`) as an answer holds it: `{code, message, hint, upstream?}`."""
     if record is None:
         return None
-    code = str(record.get("code", ""))
-    texts = said(code, language, record.get("params") or {}, record.get("message", ""), record.get("hint", ""))
-    shown: dict[str, Any] = {"code": code, "message": texts.detail, "hint": texts.hint}
+    code, message = str(record.get("code", "")), str(record.get("message", ""))
+    texts = said(code, language, record.get("params") or {}, message, record.get("hint", ""))
+    # Words that were written for one occasion say more than the general ones of their code.
+    own = message if language == DEFAULT and "params" not in record else texts.detail
+    shown: dict[str, Any] = {"code": code, "message": own, "hint": texts.hint}
     return shown | ({"upstream": record["upstream"]} if record.get("upstream") else {})

@@ -280,7 +280,125 @@ DIRECTORY: Final[Mapping[str, Texts]] = {
     ),
 }
 
-TEXTS: Final[Mapping[str, Texts]] = {**REQUESTS, **SOURCES, **RUNS, **DIRECTORY}
+WARNINGS: Final[Mapping[str, Texts]] = {
+    "guard.tripped": _texts(
+        Said(
+            "More would be removed than allowed",
+            "More would be removed than the limits allow; that part is withheld.",
+            "Look at the changes of the run, then approve or reject them.",
+        ),
+        Said(
+            "将移除的内容超过限制",
+            "将要移除的内容超过限制；这一部分已被暂缓。",
+            "请查看这次运行的变更，然后批准或拒绝。",
+        ),
+        Said(
+            "Trop de suppressions",
+            "Il serait retiré plus que les limites ne le permettent ; cette partie est retenue.",
+            "Voyez les modifications de l'exécution, puis approuvez-les ou refusez-les.",
+        ),
+    ),
+    "guard.would_trip": _texts(
+        Said(
+            "More would be removed than allowed",
+            "More would be removed than the limits allow; a real run would withhold that part.",
+        ),
+        Said("将移除的内容超过限制", "将要移除的内容超过限制；正式运行时这一部分会被暂缓。"),
+        Said(
+            "Trop de suppressions",
+            "Il serait retiré plus que les limites ne le permettent ; une vraie exécution retiendrait cette partie.",
+        ),
+    ),
+    "range.changed": _texts(
+        Said(
+            "The visible range changed",
+            "The visible range changed while it was read; nobody is counted as gone.",
+        ),
+        Said("可见范围已变化", "读取期间可见范围发生了变化；不会把任何人视为已离开。"),
+        Said(
+            "La visibilité a changé",
+            "Le périmètre visible a changé pendant la lecture ; personne n'est considéré comme parti.",
+        ),
+    ),
+    "range.partial": _texts(
+        Said(
+            "Only a part is visible",
+            "The app does not see the root department: people outside its range are not read.",
+            "Widen its 可见范围 under 应用管理, or add a contacts secret.",
+        ),
+        Said(
+            "只能看到一部分",
+            "应用看不到根部门：可见范围之外的成员不会被读取。",
+            "请在「应用管理」中扩大其「可见范围」，或添加通讯录同步的 Secret。",
+        ),
+        Said(
+            "Visible en partie",
+            "L'application ne voit pas le service racine : les personnes hors de son périmètre ne sont pas lues.",
+            "Élargissez son 可见范围 (périmètre visible) sous 应用管理, ou ajoutez un secret de contacts.",
+        ),
+    ),
+    "details.unreadable": _texts(
+        Said(
+            "Only ids can be read",
+            "Only ids can be read: the contacts secret may not read details.",
+            "Add the secret of an app.",
+        ),
+        Said("只能读取编号", "只能读取编号：通讯录同步的 Secret 不能读取详情。", "请添加一个应用的 Secret。"),
+        Said(
+            "Seuls les identifiants sont lisibles",
+            "Seuls les identifiants sont lisibles : le secret de contacts ne peut lire les détails.",
+            "Ajoutez le secret d'une application.",
+        ),
+    ),
+    "user.unnamed": _texts(
+        Said("A record without a userid", "A record without a userid was skipped; nobody is counted as gone."),
+        Said("有记录缺少 userid", "跳过了一条没有 userid 的记录；不会把任何人视为已离开。"),
+        Said(
+            "Une fiche sans userid",
+            "Une fiche sans userid a été ignorée ; personne n'est considéré comme parti.",
+        ),
+    ),
+    "department.bad_record": _texts(
+        Said("A department record cannot be used", "The record of a department was skipped."),
+        Said("有部门记录无法使用", "跳过了一个部门的记录。"),
+        Said("La fiche d'un service est inutilisable", "La fiche d'un service a été ignorée."),
+    ),
+    "department.cycle": _texts(
+        Said("Departments in a circle", "Some departments were their own ancestors; they are kept at the top."),
+        Said("部门关系成环", "有些部门成了自己的上级；它们暂时放在顶层。"),
+        Said("Services en boucle", "Des services étaient leurs propres ancêtres ; ils sont placés au sommet."),
+    ),
+    "department.unreadable": _texts(
+        Said("Departments could not be read", "The members of some departments could not be read."),
+        Said("有部门无法读取", "有些部门的成员无法读取。"),
+        Said("Des services sont illisibles", "Les membres de certains services n'ont pas pu être lus."),
+    ),
+    "record.unusable": _texts(
+        Said("A record cannot be used", "The record that WeCom answered cannot be used.", "Look at it in WeCom."),
+        Said("记录无法使用", "企业微信返回的记录无法使用。", "请在企业微信中查看该记录。"),
+        Said(
+            "Une fiche est inutilisable",
+            "La fiche renvoyée par WeCom est inutilisable.",
+            "Regardez-la dans WeCom.",
+        ),
+    ),
+    "run.gave_up": _texts(
+        Said("Interrupted too often", "The run was interrupted too many times.", "Look at the service's log."),
+        Said("中断次数过多", "这次运行被中断的次数过多。", "请查看服务的日志。"),
+        Said(
+            "Interrompue trop souvent",
+            "L'exécution a été interrompue trop de fois.",
+            "Consultez le journal du service.",
+        ),
+    ),
+    "internal": _texts(
+        Said("Unexpected error", "Something unexpected happened.", "Look at the service's log."),
+        Said("意外错误", "发生了意外错误。", "请查看服务的日志。"),
+        Said("Erreur inattendue", "Un problème inattendu est survenu.", "Consultez le journal du service."),
+    ),
+}
+
+TEXTS: Final[Mapping[str, Texts]] = {**REQUESTS, **SOURCES, **RUNS, **DIRECTORY, **WARNINGS}
 
 
 def said(code: str, language: Language, params: Mapping[str, str | int], message: str, hint: str) -> Said:

@@ -1,4 +1,4 @@
-"""A service in process: the real application over ASGI, on a real database, with a worker only where one is asked for."""
+"""A service in process: the real application over ASGI, on a real database, with a worker where one is asked for."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager

@@ -151,4 +151,3 @@ async def test_other_methods_are_told_what_works(light: Api) -> None:
     answer = await light.client.put(path_of(source))
     assert answer.status_code == 405
     assert set(answer.headers["allow"].replace(" ", "").split(",")) >= {"GET", "POST"}
-

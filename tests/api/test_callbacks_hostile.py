@@ -183,9 +183,7 @@ async def test_a_stranger_costs_no_memory(light: Api, path: str) -> None:
     assert after < MEBIBYTE // 2
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
-)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
 @given(query=st.binary(max_size=200), body=st.binary(max_size=400))
 async def test_no_bytes_make_it_stumble(light: Api, query: bytes, body: bytes) -> None:
     path = path_of(await light.source())
