@@ -1,90 +1,126 @@
-"""Logging for people or machines, on stderr, without what must not be in it.
-
-Nobody's message is trusted: an exception is logged by its types and places, because its words may hold a person's
-data, a token in a URL or a database address; libraries that log URLs are heard from warnings on.
-"""
+"""The log: one event a line on stderr, for people or as JSON, without secrets and without people's data."""
 
 import logging
+import os
+import re
 import sys
 import traceback
-from collections.abc import MutableMapping
-from typing import Any, Final
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Final, Literal, TextIO
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
 
-from app.settings import Settings
+HIDDEN: Final = "***"
 
-HIDDEN: Final = frozenset(
-    {
-        *("app_secret", "contacts_secret", "secret", "token", "encoding_aes_key", "access_token", "authorization"),
-        *("password", "proxy", "mobile", "email", "biz_mail", "telephone", "name", "address", "avatar"),
-    }
+_NAMES: Final = re.compile(
+    r"secret|token|passw|authorization|api_?key|aes_?key|encryption|signature|cookie|echostr"
+    r"|mobile|phone|mail|address|avatar|xml|payload",
+    re.IGNORECASE,
 )
-LOUD: Final = ("httpx", "httpcore", "uvicorn.access", "aiosqlite", "asyncio", "psycopg", "sqlalchemy")
+"""Names of values that are never written, whatever they hold."""
+
+_PATTERNS: Final = (
+    (re.compile(r"://[^/\s@'\"]+@"), f"://{HIDDEN}@"),  # user and password in an address
+    (re.compile(r"(\w://[^\s?'\"]*)\?[^\s'\"]*"), rf"\1?{HIDDEN}"),  # WeCom's access token travels in the query
+    (re.compile(r"(?i)\b(\w*(?:token|secret|signature|echostr|passwo?r?d|key))=[^&\s'\",)]+"), rf"\1={HIDDEN}"),
+    (re.compile(r"(?i)\bbearer\s+[^\s'\"]+"), f"Bearer {HIDDEN}"),
+    (re.compile(r"[\w.+%-]+@[\w-]+(?:\.[\w-]+)+"), HIDDEN),
+    (re.compile(r"(?<![\w-])(?:(?:\+|00)?86[ -]?)?1[3-9]\d{9}(?!\w)"), HIDDEN),  # a mobile number of the mainland
+    (re.compile(r"(?<!\w)\+\d{8,15}(?!\w)"), HIDDEN),
+)
 
 
-def configure(settings: Settings) -> None:
-    """Set up structlog and the standard library's logging for this process; uvicorn must be given no `log_config`."""
-    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+class _Stderr(logging.StreamHandler[TextIO]):
+    """Writes to what stderr is at that moment: a progress bar may have put itself in front of it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
+def configure(level: Literal["debug", "info", "warning", "error"], form: Literal["json", "console"]) -> None:
+    """Send the log of this process to stderr. Our own loggers and the server's speak from `level` on, all others only
+    from warnings on: at lower levels HTTP clients and database drivers tell addresses, queries and values."""
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        without_words,
-        without_secrets,
+        anatomy,
+        redact,
     ]
     structlog.configure(
-        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.stdlib.BoundLogger,
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
         logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=False,
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    strip = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    handler = _Stderr()
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _renderer(settings)],
-        )
+        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[strip, _renderer(form)])
     )
-    logging.basicConfig(level=level, handlers=[handler], force=True)
-    for name in LOUD:
-        logging.getLogger(name).setLevel(max(level, logging.WARNING))
-    logging.getLogger("uvicorn.access").disabled = True
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    for name in ("app", "uvicorn.error"):
+        logging.getLogger(name).setLevel(level.upper())
+    logging.getLogger("uvicorn.access").disabled = True  # it would tell queries
 
 
-def anatomy(error: BaseException | None) -> dict[str, object]:
-    """Types and places of an exception and of what caused it, without their words."""
-    kinds: list[str] = []
-    frames = traceback.extract_tb(error.__traceback__)[-12:] if error else []
-    while error is not None and len(kinds) < 5:
-        kinds.append(type(error).__name__)
-        error = error.__cause__ or error.__context__
-    return {"exception": kinds, "at": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]}
-
-
-def without_words(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Replace `exc_info` by the anatomy of the exception."""
+def anatomy(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """An exception as its classes, codes and places in the code. Values of variables are left out, and so are messages:
+    a database driver quotes the row that it refuses."""
     info = event.pop("exc_info", None)
-    if info is True:
-        info = sys.exc_info()
-    error = info[1] if isinstance(info, tuple) else info if isinstance(info, BaseException) else None
-    record = event.get("_record")
-    if record is not None:  # a library's record: its traceback is rendered from here too
-        record.exc_info, record.exc_text = None, None
-    if error is not None:
-        event |= anatomy(error)
+    error = sys.exc_info()[1] if info is True else info[1] if isinstance(info, tuple) else info
+    if isinstance(error, BaseException):
+        event["exception"] = "\n".join(_lines(error))
     return event
 
 
-def without_secrets(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Hide the values of fields whose name says that they are a secret or a person's."""
-    for name in event.keys() & HIDDEN:
-        event[name] = "***"
-    return event
+def redact(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """Hide values by their names, and whatever looks like a secret, a mobile number or a mail address in the others."""
+    return {name: value if name == "_record" else _redacted(name, value) for name, value in event.items()}
 
 
-def _renderer(settings: Settings) -> Processor:
-    if settings.log_format == "json":
-        return structlog.processors.JSONRenderer()
-    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+def clean(text: str) -> str:
+    """`text` without what looks like a secret, a mobile number or a mail address."""
+    for pattern, replacement in _PATTERNS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def _redacted(name: str, value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if _NAMES.search(name):
+        return HIDDEN
+    if isinstance(value, Mapping):
+        return {key: _redacted(str(key), item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_redacted("", item) for item in value]
+    return clean(value if isinstance(value, str) else str(value))
+
+
+def _lines(error: BaseException) -> list[str]:
+    code = getattr(error, "code", None)
+    said = f" ({code})" if isinstance(code, str) else ""
+    below = [error.__cause__ or (None if error.__suppress_context__ else error.__context__)]
+    below += error.exceptions if isinstance(error, BaseExceptionGroup) else []
+    lines = [f"{type(error).__module__}.{type(error).__qualname__}{said}", *_places(error.__traceback__)]
+    return [*lines, *(f"  from {line}" for one in below if one is not None for line in _lines(one))]
+
+
+def _places(trace: TracebackType | None) -> list[str]:
+    return [f"  {frame.filename}:{frame.lineno} in {frame.name}" for frame in traceback.extract_tb(trace)]
+
+
+def _renderer(form: str) -> Processor:
+    if form == "json":
+        return structlog.processors.JSONRenderer(ensure_ascii=False)
+    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty() and not os.environ.get("NO_COLOR"))

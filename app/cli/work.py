@@ -1,0 +1,84 @@
+"""Following a run that another process works on, or working on it here when nobody else does."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from typing import Final
+
+from app.api.schemas.runs import SETTLED
+from app.cli.screen import say
+from app.cli.session import Session
+from app.cli.watch import Watch
+from app.errors import WorkerTaken
+from app.store import runs, workers
+from app.store.db import hold_worker_lock, now
+from app.store.runs import Run
+from app.sync.tasks import Worker
+
+ALIVE_WITHIN: Final = timedelta(seconds=15)
+GLANCE_SECONDS: Final = 0.2
+LOOK_AROUND_SECONDS: Final = 2.0
+
+
+@asynccontextmanager
+async def at_work(session: Session) -> AsyncIterator[Worker]:
+    """A worker in this process. Raises WorkerTaken where another process works already."""
+    async with AsyncExitStack() as stack:
+        if session.db.dialect == "sqlite":
+            stack.enter_context(hold_worker_lock(session.settings.data_dir))
+        elif await _living(session):
+            raise WorkerTaken("another process works on this database")
+        worker = Worker(session.db, session.sources, session.tokens, session.owner)
+        await worker.start()
+        stack.push_async_callback(worker.stop)
+        yield worker
+
+
+@asynccontextmanager
+async def at_work_if_alone(session: Session) -> AsyncIterator[Worker | None]:
+    """A worker in this process, None where another process works already."""
+    async with AsyncExitStack() as stack:
+        yield await _started(session, stack)
+
+
+async def followed(session: Session, run: Run, worker: Worker | None) -> Run:
+    """Wait until a run settles, showing how far it is. When the process that works on it is gone for good, this one
+    takes over."""
+    if worker is not None:
+        say("No service works on this database: doing it here.")
+        worker.wake("runs", run.source_id)
+    async with AsyncExitStack() as stack:
+        watch = stack.enter_context(Watch())
+        alone_since: float | None = None
+        loop = asyncio.get_running_loop()
+        look_at = loop.time() + LOOK_AROUND_SECONDS
+        while True:
+            run = await _read(session, run.id)
+            watch.show(run.stage, run.done, run.total)
+            if run.state in SETTLED:
+                return run
+            if worker is None and loop.time() >= look_at:
+                look_at = loop.time() + LOOK_AROUND_SECONDS
+                alone_since = None if await _living(session) else alone_since or loop.time()
+                # A service that is only being restarted comes back within that time, and must find the work free.
+                if alone_since is not None and loop.time() - alone_since > ALIVE_WITHIN.total_seconds():
+                    worker = await _started(session, stack)
+            await asyncio.sleep(GLANCE_SECONDS)
+
+
+async def _started(session: Session, stack: AsyncExitStack) -> Worker | None:
+    try:
+        return await stack.enter_async_context(at_work(session))
+    except WorkerTaken:
+        return None
+
+
+async def _living(session: Session) -> bool:
+    async with session.db.read() as conn:
+        return bool(await workers.living(conn, now() - ALIVE_WITHIN))
+
+
+async def _read(session: Session, run_id: str) -> Run:
+    async with session.db.read() as conn:
+        return await runs.get(conn, run_id)
