@@ -164,13 +164,14 @@ def cut_cycles(parents: Mapping[int, tuple[int | None, int]]) -> set[int]:
     cut: set[int] = set()
     done: set[int] = set()
     for start in parents:
-        path: list[int] = []
+        path: dict[int, None] = {}  # in walking order, and quick to ask: a company may be 30,000 levels deep
         node: int | None = start
         while node is not None and node in parents and node not in done and node not in path:
-            path.append(node)
-            node = None if node in cut else parents[node][0]
+            path[node] = None
+            node = parents[node][0]
         if node in path:
-            cycle = path[path.index(node) :]
+            members = list(path)
+            cycle = members[members.index(node) :]
             cut.add(min(cycle, key=lambda member: (parents[member][1], member)))
         done.update(path)
     return cut
@@ -181,12 +182,12 @@ def parents_first(departments: Iterable[Department]) -> list[Department]:
     by_id = {department.department_id: department for department in departments}
     placed: dict[int, Department] = {}
     for department in by_id.values():
-        chain: list[Department] = []
+        chain: dict[int, Department] = {}
         node: Department | None = department
-        while node is not None and node.department_id not in placed and node not in chain:
-            chain.append(node)
+        while node is not None and node.department_id not in placed and node.department_id not in chain:
+            chain[node.department_id] = node
             node = by_id.get(node.parent_id) if node.parent_id is not None else None
-        placed.update((member.department_id, member) for member in reversed(chain))
+        placed.update(reversed(chain.items()))
     return list(placed.values())
 
 
