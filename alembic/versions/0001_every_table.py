@@ -331,8 +331,8 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["run_id"], ["run.id"]),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index("planned_run", "planned_change", ["run_id", "id"])
     op.create_index("planned_next", "planned_change", ["run_id", "state", "rank", "id"])
+    op.create_index("planned_run", "planned_change", ["run_id", "id"])
 
     # Observation numbers: a sequence where there are sequences, else a row from which blocks are reserved.
     if op.get_bind().dialect.name == "postgresql":
