@@ -79,7 +79,8 @@ def trips(loss: Loss, limit: Limit) -> bool:
         return False
     if existing < limit.floor:
         return lost >= existing and (loss.kind != "blank" or lost > 1)
-    return lost > limit.max_count or lost * 100 > limit.max_percent * existing
+    share = round(limit.max_percent * existing, 6)  # 2.3 * 3000 is a little below 6900, and 69 of 3000 are 2.3 per cent
+    return lost > limit.max_count or lost * 100 > share
 
 
 def judge(losses: Iterable[Loss], policy: Policy) -> list[Trip]:
