@@ -45,6 +45,7 @@ class _Job:
     again: bool = False
     failures: int = 0
     not_before: float = 0.0
+    version: int = 0
 
 
 @dataclass(slots=True)
@@ -82,12 +83,25 @@ class Worker:
                 await workers.leave(conn, self.owner)
 
     def wake(self, task: str, key: str) -> None:
-        """Start "events" or "runs" of a source now, or once more if it is under way."""
-        job = self._jobs.setdefault((task, key), _Job())
+        """Start "events" or "runs" of a source now, or once more if it is under way.
+
+        After a failure events wait for their pause to end, however many callbacks come; a run that is asked for does not.
+        """
+        job = self._job(task, key)
         if job.task is not None and not job.task.done():
             job.again = True
-        elif asyncio.get_running_loop().time() >= job.not_before:
+        elif task == "runs" or asyncio.get_running_loop().time() >= job.not_before:
             job.task = asyncio.create_task(self._run(task, key, job), name=f"{task} of {key}")
+
+    def _job(self, task: str, key: str) -> _Job:
+        return self._jobs.setdefault((task, key), _Job())
+
+    def _forgive(self, source: Source) -> None:
+        """A corrected configuration is tried at once, whatever failed before."""
+        for task in ("events", "runs"):
+            job = self._job(task, source.id)
+            if job.version != source.version:
+                job.version, job.failures, job.not_before = source.version, 0, 0.0
 
     async def settled(self) -> None:
         """Wait until everything that was started has come to rest."""
@@ -140,7 +154,7 @@ class Worker:
         async with self.db.read() as conn:
             waiting = key in await runs.waiting_sources(conn)
         if waiting and task == "runs":
-            self._jobs[task, key].again = True
+            self._job(task, key).again = True
         elif waiting:
             self.wake("runs", key)
 
@@ -220,8 +234,10 @@ class Worker:
         for key in events:
             self.wake("events", key)
         for key in waiting:
-            self.wake("runs", key)
+            if asyncio.get_running_loop().time() >= self._job("runs", key).not_before:
+                self.wake("runs", key)
         for source in sources:
+            self._forgive(source)
             if source.schedule and source.enabled and (source.next_run_at is None or source.next_run_at <= now()):
                 await self._scheduled(source)
 
