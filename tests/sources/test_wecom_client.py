@@ -294,6 +294,7 @@ async def test_a_fault_that_stays_is_for_later(answer: Any, code: str) -> None:
     assert wecom.asked().count("user/list") == 1 + RETRIES
     assert wecom.observed == 2 + RETRIES
     assert "canary" not in str(error) + error.hint
+    assert "{" not in str(error) + error.hint
 
 
 @pytest.mark.parametrize(("answer", "code"), PASSING)

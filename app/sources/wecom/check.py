@@ -1,5 +1,6 @@
 """The named checks of a WeCom source: what works, what does not, what to click; nothing is stored, nothing raised."""
 
+import asyncio
 import ipaddress
 from collections.abc import Callable
 from contextlib import aclosing
@@ -12,7 +13,7 @@ from app.core.directory import WITHHELD, User
 from app.core.ports import Check, DepartmentsRead, Range, TokenStore
 from app.errors import ServiceError
 from app.sources.wecom.auth import TokenAuth
-from app.sources.wecom.client import ClientFactory
+from app.sources.wecom.client import ClientFactory, Sleep
 from app.sources.wecom.config import WeComConfig
 from app.sources.wecom.reader import WeComReader
 from app.sources.wecom.texts import TEXTS
@@ -43,16 +44,17 @@ async def check(
     callback: CallbackFacts,
     client_factory: ClientFactory | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    sleep: Sleep = asyncio.sleep,
 ) -> list[Check]:
     """Every check in a fixed order. Fresh tokens prove the secrets; the rest is read with those that work."""
-    async with aclosing(_reader(config, tokens, client_factory)) as reader:
+    async with aclosing(_reader(config, tokens, client_factory, sleep)) as reader:
         app = await _credential("credentials.app", reader.client.app, "check.app_token", "check.no_app_secret")
         contacts = await _credential(
             "credentials.contacts", reader.client.contacts, "check.contacts_token", "check.no_contacts_secret"
         )
         skew = reader.client.skew
     usable = _only_working(config, app=app.status == "ok", contacts=contacts.status == "ok")
-    async with aclosing(_reader(usable, tokens, client_factory)) as reader:
+    async with aclosing(_reader(usable, tokens, client_factory, sleep)) as reader:
         reading = await _reading(reader, app, contacts)
         skew = skew if reader.client.skew is None else reader.client.skew
     return [app, contacts, *reading, _clock(skew), _callback_url(callback.url), _callback(config, callback, now())]
@@ -63,8 +65,10 @@ async def _unnumbered() -> int:
     return 0
 
 
-def _reader(config: WeComConfig, tokens: TokenStore, client_factory: ClientFactory | None) -> WeComReader:
-    return WeComReader(config, tokens=tokens, observe=_unnumbered, client_factory=client_factory, patience=LONGEST_WAIT)
+def _reader(config: WeComConfig, tokens: TokenStore, client_factory: ClientFactory | None, sleep: Sleep) -> WeComReader:
+    return WeComReader(
+        config, tokens=tokens, observe=_unnumbered, client_factory=client_factory, patience=LONGEST_WAIT, sleep=sleep
+    )
 
 
 def _only_working(config: WeComConfig, *, app: bool, contacts: bool) -> WeComConfig:

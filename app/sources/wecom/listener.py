@@ -1,6 +1,7 @@
 """WeCom's callbacks read into events (pages 90930, 90968 to 90972); pure, needs neither network nor API credentials."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
@@ -23,7 +24,7 @@ YEAR_9999: Final = 253_402_300_799
 IMPORTS: Final = ("sync_user", "replace_user", "invite_user", "replace_party")
 
 Elements = Mapping[str, Any]
-"""Child elements by lower-case name: text, None when empty, a list when repeated, a dict when there is more inside."""
+"""Child elements by lower-case name: text, None when empty, a list when repeated, a dict when there are more inside."""
 
 
 class WeComListener:
@@ -70,7 +71,7 @@ def _not_envelope() -> CallbackRefused:
 
 
 def _opened(pairs: Sequence[CallbackPair], query: Mapping[str, str], encrypted: str | None) -> tuple[bytes, int]:
-    signed, timestamp, nonce = (query.get(name) for name in ("msg_signature", "timestamp", "nonce"))
+    signed, timestamp, nonce = query.get("msg_signature"), query.get("timestamp"), query.get("nonce")
     if signed is None or timestamp is None or nonce is None or encrypted is None:
         raise refused()
     return open_message(pairs, signed=signed, timestamp=timestamp, nonce=nonce, encrypted=encrypted)
@@ -101,10 +102,14 @@ def _not_deep(path: list[Any], name: str, value: Any) -> tuple[str, Any]:
 
 def _elements(document: bytes, marks: int) -> Elements:
     """The children of `<xml>`, read as UTF-8 whatever it declares; raises CallbackRefused(400) for anything else."""
-    if document.count(b"<") > marks or document.count(b"=") > marks:
+    tags = document.count(b"<")
+    if tags > marks or document.count(b"=") > marks:
         raise _not_envelope()
+    watch = _not_deep if tags > 2 * DEEPEST else None  # every level has an opening and a closing tag
     try:
-        root = xmltodict.parse(document, encoding="utf-8", expat=_ExpatWithoutDoctype, postprocessor=_not_deep)
+        root = xmltodict.parse(
+            document, encoding="utf-8", expat=_ExpatWithoutDoctype, xml_attribs=False, postprocessor=watch
+        )
     except (expat.ExpatError, ValueError):
         raise _not_envelope() from None
     children = root.get("xml")
@@ -114,18 +119,16 @@ def _elements(document: bytes, marks: int) -> Elements:
 
 
 def _fold(children: Mapping[str, Any]) -> Elements:
-    folded: dict[str, Any] = {}
-    for name, value in children.items():
-        key = name.lower()
-        folded[key] = [folded[key], value] if key in folded else value
-    return folded
+    folded: dict[str, Any] = {name.lower(): value for name, value in children.items()}
+    if len(folded) == len(children):
+        return folded
+    names = Counter(map(str.lower, children))
+    return folded | {name: [folded[name]] * times for name, times in names.items() if times > 1}
 
 
 def _text(elements: Elements, name: str) -> str | None:
-    """The text of an element that is there once, with or without attributes."""
+    """The text of an element that is there once and holds nothing else."""
     value = elements.get(name)
-    if isinstance(value, dict):
-        value = value.get("#text")
     return value if isinstance(value, str) else None
 
 
@@ -199,7 +202,7 @@ def _tag(change: str, elements: Elements) -> _Hint:
     people = [_text(elements, name) or "" for name in ("adduseritems", "deluseritems")]
     users = [part.strip() for text in people for part in text.split(",") if is_userid(part.strip())]
     places = [_department_ids(_text(elements, name)) for name in ("addpartyitems", "delpartyitems")]
-    return _Hint(change, "tag", str(number), expects={"users": users, "departments": sum(places, [])})
+    return _Hint(change, "tag", str(number), expects={"users": users, "departments": [*places[0], *places[1]]})
 
 
 def _range_member(event: str, elements: Elements) -> _Hint:
