@@ -14,8 +14,8 @@ from typing import Any, Final, Literal
 
 from sqlalchemy import URL, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlmodel import SQLModel
@@ -186,7 +186,8 @@ def sqlite_engine(url: URL, begin: str, size: int, pragmas: tuple[str, ...] = PR
 
 
 def postgres_engine(url: URL, session: str = SESSION) -> AsyncEngine:
-    return create_async_engine(
+    """Connections to PostgreSQL whose sessions have the options of `session`."""
+    engine = create_async_engine(
         url,
         pool_size=POSTGRES_POOL,
         max_overflow=5,
@@ -201,6 +202,19 @@ def postgres_engine(url: URL, session: str = SESSION) -> AsyncEngine:
             "tcp_user_timeout": 20_000,
         },
     )
+
+    @event.listens_for(engine.sync_engine, "handle_error")
+    def hide_values(context: ExceptionContext) -> None:
+        """PostgreSQL quotes the offending row in its messages; people's data must not reach a log."""
+        refused = context.sqlalchemy_exception
+        if isinstance(refused, IntegrityError | DataError):
+            diagnosis = getattr(refused.orig, "diag", None)
+            constraint = getattr(diagnosis, "constraint_name", None) or "no constraint"
+            message = f"{type(refused.orig).__name__} ({constraint})"
+            refused.args = (message,)
+            context.original_exception.args = (message,)
+
+    return engine
 
 
 @contextmanager

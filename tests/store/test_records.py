@@ -6,11 +6,12 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
-from app.errors import Refused
+from app.errors import Refused, TryLater
 from app.store import audit, idempotency, workers
 from app.store.bulk import table_of
 from app.store.db import Database, now
 from app.store.tables import AuditRow
+from tests.conftest import OpenDatabase
 
 
 async def remembered(database: Database, body: bytes, run_id: str, key: str = "k", source_id: str = "src_1") -> str:
@@ -70,6 +71,20 @@ async def test_the_last_beat_is_known(database: Database) -> None:
         assert await workers.living(conn, at - timedelta(seconds=30)) == ["a", "b"]
         await workers.leave(conn, "a")
         assert await workers.last_beat(conn) == at - timedelta(seconds=5)
+
+
+@pytest.mark.postgres
+async def test_a_session_that_hangs_in_a_transaction_is_ended(postgresql_url: str, open_database: OpenDatabase) -> None:
+    database = await open_database(postgresql_url)
+    with pytest.raises(TryLater):
+        async with database.write() as hanging:
+            await workers.beat(hanging, "stopped", now())
+            async with database.write() as conn:
+                assert await workers.end_hanging(conn, 60) == 0
+                assert await workers.end_hanging(conn, 0) == 1
+            await workers.beat(hanging, "stopped", now())
+    async with database.read() as conn:
+        assert await workers.last_beat(conn) is None
 
 
 async def test_the_audit_says_who_did_what(database: Database) -> None:
