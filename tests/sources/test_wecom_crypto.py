@@ -354,7 +354,8 @@ def test_what_is_not_the_envelope_is_refused_as_such(body: bytes) -> None:
 
 
 def test_the_envelopes_names_attributes_and_order_do_not_matter() -> None:
-    body = f'\ufeff<?xml version="1.0" encoding="gbk"?><xml a="b"><AgentID/><ENCRYPT a="b">{A2_ENCRYPT}</ENCRYPT></xml>'.encode()
+    encrypted = f'<ENCRYPT a="b">{A2_ENCRYPT}</ENCRYPT>'
+    body = f'\ufeff<?xml version="1.0" encoding="gbk"?><xml a="b"><AgentID/>{encrypted}</xml>'.encode()
     assert listener.receive([A], A2, body)[0].payload == A2_XML
 
 

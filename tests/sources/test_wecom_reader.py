@@ -132,7 +132,7 @@ async def test_ids_alone_say_nothing_else(world: World) -> None:
     assert (nobody.user, nobody.errcode) == (None, 60111)
     assert department.department is not None
     assert (department.department.name, department.department.parent_id, department.raw_parent_id) == (None, 2, 2)
-    assert unknown.department is None
+    assert (unknown.department, unknown.errcode) == (None, 60003)
     assert list(people([members])) == ["lisi"]
 
 
@@ -324,7 +324,8 @@ async def test_one_department(world: World, code: int) -> None:
     assert found.department is not None
     assert (found.department.name, found.department.parent_id, found.raw_parent_id) == ("产品部", 2, 2)
     assert (root.department and root.department.parent_id, root.raw_parent_id) == (None, 0)
-    assert (gone.department, hidden.department) == (None, None)
+    assert (gone.department, gone.errcode) == (None, code)
+    assert (hidden.department, hidden.errcode) == (None, 60011)
     assert found.observed < root.observed < gone.observed < hidden.observed == world.observed
 
 
@@ -482,11 +483,21 @@ async def test_a_full_sync_keeps_its_budget(make_world: Callable[[Company], Worl
 
 async def test_eight_calls_are_in_flight(make_world: Callable[[Company], World]) -> None:
     world = make_world(generate_company(users=50, departments=40, seed=3))
-    world.sim.settings.latency = 0.01
-    async with running(world.sim) as base_url:
-        config = world.config(base_url=base_url)
-        async with world.reader(config, client_factory=None) as reader:
-            pages = await pages_of(reader, range(1, 41))
+    full, arrived = asyncio.Event(), []
+
+    async def wait_for_the_others() -> None:
+        arrived.append(1)
+        if len(arrived) == AT_ONCE:
+            full.set()
+        await full.wait()
+
+    world.sim.before_call("user/list", wait_for_the_others, times=None)
+    async with (
+        asyncio.timeout(30),
+        running(world.sim) as base_url,
+        world.reader(world.config(base_url=base_url), client_factory=None) as reader,
+    ):
+        pages = await pages_of(reader, range(1, 41))
     assert len(pages) == 40
     assert world.sim.limits.peak["user/list"] == AT_ONCE
 

@@ -53,6 +53,7 @@ AT_ONCE: Final = 8
 USERS_PER_PAGE: Final = 1_000
 ROOT: Final = 1
 UNKNOWN_USER: Final = 60111
+UNKNOWN_DEPARTMENT: Final = 60003
 
 GONE_DEPARTMENT: Final = NO_SUCH_DEPARTMENT | {NO_PRIVILEGE}
 """60011 too: a department that was visible a moment ago has left the range."""
@@ -207,7 +208,7 @@ class WeComReader:
         try:
             observed, raw = await self._raw_department(auth, department_id)
         except Absent as absent:
-            return DepartmentRead(absent.observed, None)
+            return DepartmentRead(absent.observed, None, absent.errcode)
         return _one_department(observed, raw, department_id)
 
     async def _raw_department(self, auth: TokenAuth, department_id: int) -> tuple[int, Raw]:
@@ -337,7 +338,7 @@ def _people_of(page: UsersPage) -> Iterator[str]:
 
 def _one_department(observed: int, raw: Raw | None, department_id: int) -> DepartmentRead:
     if raw is None:
-        return DepartmentRead(observed, None)
+        return DepartmentRead(observed, None, UNKNOWN_DEPARTMENT)
     match read_department(raw, str(department_id)):
         case BadRecord() as bad:
             return DepartmentRead(observed, None, bad=bad)
