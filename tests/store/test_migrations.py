@@ -55,7 +55,7 @@ async def test_a_newer_schema_is_left_as_it_is(database_url: str, open_database:
 
 async def test_processes_that_start_together_migrate_once(tmp_path: Path, open_database: OpenDatabase) -> None:
     url = f"sqlite:///{tmp_path / 'fresh.db'}"
-    await asyncio.gather(*(migrate(url) for _ in range(3)))
+    await asyncio.gather(*(migrate(url) for _ in range(8)))
     await _is_current(url, open_database)
 
 
@@ -68,7 +68,7 @@ async def test_processes_that_start_together_migrate_once_on_postgresql(
     with psycopg.connect(postgresql_url, autocommit=True) as admin:
         admin.execute(f'CREATE DATABASE "{name}"')
         try:
-            await asyncio.gather(*(migrate(url) for _ in range(3)))
+            await asyncio.gather(*(migrate(url) for _ in range(8)))
             await _is_current(url, open_database)
         finally:
             admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
