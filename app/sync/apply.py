@@ -2,26 +2,25 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 
 from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.core.directory import Change, key_of
+from app.core.directory import Change, object_of
 from app.store import plans, staging
 from app.store.changes import Origin, lock
 from app.store.db import now
 from app.store.directory import Mark, stored_departments, stored_users, write
 from app.store.runs import Run
+from app.sync.report import Report
 from app.sync.work import Work
 
 MOST, LEAST = 1000, 50
 BATCH_SECONDS = 0.05
 
-Told = Callable[[int, int], Awaitable[None]]
 
-
-async def apply_plan(work: Work, run: Run, told: Told) -> None:
+async def apply_plan(work: Work, run: Run, report: Report) -> None:
     """Apply what is planned, batch by batch; every batch is one transaction of rows, marks and feed.
 
     A batch ends after 1,000 changes or about 50 ms. An object the database refuses is marked failed, the rest goes on.
@@ -43,7 +42,7 @@ async def apply_plan(work: Work, run: Run, told: Told) -> None:
         done, careful = done + count, max(0, careful - 1)
         took = max(time.monotonic() - began, 0.001)
         size = max(LEAST, min(MOST, int(size * BATCH_SECONDS / took)))
-        await told(min(done, total), total)
+        await report.progress("apply", min(done, total), total)
         await asyncio.sleep(0)
 
 
@@ -65,12 +64,12 @@ async def _one_batch(work: Work, run: Run, size: int, *, one: bool) -> int:
 
 async def _not_overtaken(conn: AsyncConnection, source_id: str, changes: Sequence[Change]) -> list[bool]:
     """For each change whether its object has not been observed later than the plan's read."""
-    users = await stored_users(conn, source_id, {_user_key(c) for c in changes if c.kind != "department"})
+    users = await stored_users(conn, source_id, {object_of(c)[1] for c in changes if c.kind != "department"})
     numbers = {int(c.key) for c in changes if c.kind == "department"}
     departments = await stored_departments(conn, source_id, numbers)
 
     def fresh(change: Change) -> bool:
-        held = departments.get(int(change.key)) if change.kind == "department" else users.get(_user_key(change))
+        held = departments.get(int(change.key)) if change.kind == "department" else users.get(object_of(change)[1])
         return held is None or held.observed <= change.observed
 
     return [fresh(change) for change in changes]
@@ -80,26 +79,19 @@ async def _marks(
     conn: AsyncConnection, work: Work, run: Run, changes: Collection[Change]
 ) -> dict[tuple[str, str], Mark]:
     """The hashes of the staged reads whose changes are all applied in this batch."""
-    people = {_user_key(change) for change in changes if change.kind != "department"}
+    observed = {object_of(change): change.observed for change in changes}
+    people = {key for kind, key in observed if kind == "user"}
     whole = people - await plans.withheld_people(conn, run.id, people)
-    numbers = {int(change.key) for change in changes if change.kind == "department"}
     readable = (await work.sources.get(conn, work.source.id)).readable
-    return {
-        **{
-            ("user", key): Mark(*mark)
-            for key, mark in (await staging.user_marks(conn, run.id, whole, readable)).items()
-        },
-        **{
-            ("department", str(n)): Mark(*m) for n, m in (await staging.department_marks(conn, run.id, numbers)).items()
-        },
-    }
+    users = await staging.user_marks(conn, run.id, whole, readable)
+    places = await staging.department_marks(conn, run.id, {int(key) for kind, key in observed if kind != "user"})
+    marks = {("user", key): Mark(*mark) for key, mark in users.items()}
+    marks |= {("department", str(number)): Mark(*mark) for number, mark in places.items()}
+    # A page read again after the plan was made is newer than its change: the next sweep must still see the difference.
+    return {key: mark for key, mark in marks.items() if mark.observed == observed[key]}
 
 
 async def _fail_first(work: Work, run: Run) -> None:
     async with work.db.fenced(work.lease) as conn:
         found = await plans.batch(conn, run.id, LEAST, one=True)
         await plans.set_state(conn, [id_ for id_, _ in found], "failed", "refused_by_database")
-
-
-def _user_key(change: Change) -> str:
-    return key_of(change.key.rpartition(":")[0] if change.kind == "membership" else change.key)

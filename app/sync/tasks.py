@@ -23,7 +23,8 @@ from app.store.leases import free_own
 from app.store.runs import Run
 from app.store.sources import Source, Sources
 from app.sync.events import drain
-from app.sync.full import Cancelled, FullSync
+from app.sync.full import FullSync
+from app.sync.report import Cancelled
 from app.sync.schedule import next_time
 from app.sync.scoped import sync_scope
 from app.sync.work import Work, holding
@@ -85,7 +86,7 @@ class Worker:
     def wake(self, task: str, key: str) -> None:
         """Start "events" or "runs" of a source now, or once more if it is under way.
 
-        After a failure events wait for their pause to end, however many callbacks come; a run that is asked for does not.
+        After a failure events wait for their pause to end, however many callbacks come; a run asked for does not.
         """
         job = self._job(task, key)
         if job.task is not None and not job.task.done():

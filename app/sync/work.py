@@ -106,7 +106,7 @@ async def gather_bounded(
 
 
 async def in_batches(items: AsyncIterator[Item], most: int = 50) -> AsyncIterator[list[Item]]:
-    """What has arrived since the last look, at least one and at most `most`; reading goes on while a batch is stored."""
+    """What has arrived since the last look, one to `most`; reading goes on while a batch is stored."""
     queue: asyncio.Queue[Item | None] = asyncio.Queue(most)
 
     async def pull() -> None:
