@@ -5,8 +5,7 @@ Implements core.ports.TokenStore.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -80,9 +79,9 @@ class Tokens:
         """Let this credential be tried again."""
         await self._write(credential, broken=None)
 
-    def refreshing(self, credential: str) -> AbstractAsyncContextManager[None]:
+    def refreshing(self, credential: str) -> "Refreshing":
         """Held by the one worker that fetches a new token; the others wait, then find it with `get`."""
-        return self._alone(credential)
+        return Refreshing(self, credential, self._refreshing.setdefault(credential, asyncio.Lock()))
 
     async def spend(self, corp: str, api: str, *, per_minute: int, per_hour: int) -> float:
         """Take one call of an API's budget: 0 when it may be sent now, else the seconds to wait before asking again."""
@@ -92,19 +91,8 @@ class Tokens:
         """WeCom said 45009: nobody calls this API for so long."""
         await self._budgets.block(corp, api, seconds)
 
-    @asynccontextmanager
-    async def _alone(self, credential: str) -> AsyncIterator[None]:
-        async with self._refreshing.setdefault(credential, asyncio.Lock()):
-            while not await self._claimed(credential):  # noqa: ASYNC110 - another process frees it
-                await asyncio.sleep(ASK_AGAIN_SECONDS)
-            # What others fetched while we waited is read from the database, not remembered.
-            self._forget(credential)
-            try:
-                yield
-            finally:
-                await asyncio.shield(self._free(credential))
-
-    async def _claimed(self, credential: str) -> bool:
+    async def claim(self, credential: str) -> bool:
+        """Become the one process that fetches this token; what others fetched meanwhile is read, not remembered."""
         async with self._db.write() as conn:
             await conn.execute(insert_into(conn, CredentialRow).values(id=credential).on_conflict_do_nothing())
             free = or_(table.c.refreshing_by.is_(None), table.c.refreshing_until < moment(conn))
@@ -114,9 +102,12 @@ class Tokens:
                 .values(refreshing_by=self._owner, refreshing_until=moment(conn, REFRESH_SECONDS))
                 .returning(table.c.id)
             )
-            return claimed.first() is not None
+            alone = claimed.first() is not None
+        self._forget(credential)
+        return alone
 
-    async def _free(self, credential: str) -> None:
+    async def free(self, credential: str) -> None:
+        """Let others fetch this token."""
         async with self._db.write() as conn:
             ours = (table.c.id == credential, table.c.refreshing_by == self._owner)
             await conn.execute(update(table).where(*ours).values(refreshing_by=None, refreshing_until=None))
@@ -149,6 +140,30 @@ class Tokens:
             statement = insert_into(conn, CredentialRow).values(id=credential, **values)
             await conn.execute(statement.on_conflict_do_update(index_elements=["id"], set_=values))
         self._forget(credential)
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshing:
+    """The time in which one worker, of all processes, fetches a credential's token."""
+
+    tokens: Tokens
+    credential: str
+    turn: asyncio.Lock
+
+    async def __aenter__(self) -> None:
+        await self.turn.acquire()
+        try:
+            while not await self.tokens.claim(self.credential):  # noqa: ASYNC110 - another process frees it
+                await asyncio.sleep(ASK_AGAIN_SECONDS)
+        except BaseException:
+            self.turn.release()
+            raise
+
+    async def __aexit__(self, *exc: object) -> None:
+        try:
+            await asyncio.shield(self.tokens.free(self.credential))
+        finally:
+            self.turn.release()
 
 
 async def _locked(conn: AsyncConnection, credential: str) -> Any:
