@@ -185,14 +185,15 @@ class Client:
         read: Callable[[Raw], T],
         absent: frozenset[int],
     ) -> Answer[T]:
-        for attempt in range(RETRIES + 1):
+        attempt = 0
+        while True:
             try:
                 return await self._taken(api, await self._sent(request(), auth), read, absent)
             except _Passing as passing:
                 if attempt == RETRIES:
                     raise passing.error from None
             await self._sleep(FIRST_PAUSE * 2**attempt * (0.5 + self._spread()))
-        raise AssertionError("unreachable")
+            attempt += 1
 
     async def _sending(self, request: httpx.Request) -> None:
         """Just before each request leaves, a repeated one too: keep to the budget, then take the observation number."""

@@ -47,11 +47,11 @@ class WeComListener:
 
 def read_event(message: bytes) -> Event:
     """The event in a decrypted message, of whatever type; raises CallbackRefused(400) when it is not XML."""
-    elements = _elements(message, MESSAGE_MARKS)
     try:
         payload = message.decode()
     except UnicodeDecodeError:
         raise _not_envelope() from None
+    elements = _elements(message, MESSAGE_MARKS)
     hint = _hint(elements)
     created = whole_number(elements.get("createtime")) or 0
     return Event(
