@@ -32,7 +32,7 @@ async def apply_plan(work: Work, run: Run, report: Report) -> None:
         began = time.monotonic()
         try:
             count = await _one_batch(work, run, size, one=careful > 0)
-        except (IntegrityError, DataError):
+        except (IntegrityError, DataError, OverflowError):
             if careful:  # this one person or department is what the database refuses
                 await _fail_first(work, run)
             careful = careful - 1 if careful else size

@@ -32,6 +32,7 @@ from app.sync.work import Work, holding
 TICK_SECONDS: Final = 1.0
 BEAT_EVERY: Final = 5
 HOUSEKEEPING_EVERY: Final = 60
+HANGING_SECONDS: Final = 8.0
 AT_ONCE: Final = 8
 INTERRUPTIONS: Final = 50
 
@@ -221,6 +222,7 @@ class Worker:
                 if count % BEAT_EVERY == 0:
                     async with self.db.write() as conn:
                         await workers.beat(conn, self.owner, now())
+                        await workers.end_hanging(conn, HANGING_SECONDS)
                 if count % HOUSEKEEPING_EVERY == 0:
                     await self.keep_house()
             except TryLater as error:
