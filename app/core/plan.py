@@ -84,7 +84,8 @@ def plan_user(
     if observed <= existing.observed:
         return []
     if not existing.active and not seen.left and somebody_else(existing.value, seen, readable):
-        return [replace(change, reason="userid_reused") for change in _new_user(seen, observed)]
+        followed = [*_end_memberships(existing, observed, None), *_new_user(seen, observed)]
+        return [replace(change, reason="userid_reused") for change in followed]
     return _known_user(existing, seen, observed, in_range)
 
 
