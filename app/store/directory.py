@@ -33,10 +33,17 @@ _TUPLES = ("direct_leaders", "extattrs", "leaders")
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What a read leaves on an object whose changes were all applied: its number and its hashes."""
+    """What a read leaves on an object whose changes were all applied: its number, its hashes, and of a user the
+    departments it showed (None: it did not say)."""
 
     observed: int
     hashes: Mapping[str, str | None] = field(default_factory=dict)
+    places: frozenset[int] | None = None
+
+
+def places_of(user: User) -> frozenset[int] | None:
+    """The departments that a record shows; None when it does not say."""
+    return None if user.memberships is None else frozenset(seat.department_id for seat in user.memberships)
 
 
 async def stored_departments(
@@ -80,6 +87,15 @@ async def visible_departments(conn: AsyncConnection, source_id: str) -> set[int]
         departments.c.source_id == source_id, departments.c.active, departments.c.unmanaged_since.is_(None)
     )
     return set((await conn.execute(query)).scalars())
+
+
+async def departed(conn: AsyncConnection, source_id: str, people: Iterable[StoredUser]) -> set[int]:
+    """The departments in which these people still have memberships and which are none of ours (any more)."""
+    numbers = {seat.department_id for held in people for seat in held.value.memberships or ()}
+    query = select(departments.c.department_id).where(
+        departments.c.source_id == source_id, departments.c.active, departments.c.department_id.in_(numbers)
+    )
+    return numbers - set((await conn.execute(query)).scalars())
 
 
 async def parents_of(conn: AsyncConnection, source_id: str) -> dict[int, tuple[int | None, int]]:
@@ -136,11 +152,11 @@ async def write(
 ) -> int:
     """Carry out changes and put them into the feed; returns how many feed rows were made.
 
-    `marks` are by (kind, key); an object with a mark takes its observation number and hashes. The caller holds the
-    fence and the lock on the source row.
+    `marks` are by (kind, key); an object with a mark takes its observation number and hashes, whether or not it changes:
+    an older read must not win later. The caller holds the fence and the lock on the source row.
     """
     draft = _Draft(source_id, at)
-    await draft.load(conn, changes)
+    await draft.load(conn, changes, marks)
     for change in changes:
         draft.apply(change)
     draft.stamp(marks)
@@ -159,22 +175,32 @@ class _Draft:
         self.department_ids: dict[str, str] = {}
         self.seats: dict[tuple[str, int], dict[str, Any] | None] = {}
         self.superseded: set[str] = set()
+        self.places: dict[str, set[int]] = {}
 
-    async def load(self, conn: AsyncConnection, changes: Iterable[Change]) -> None:
-        """Fetch the rows of every object that is changed, and of whoever holds a userid that is created."""
+    async def load(
+        self, conn: AsyncConnection, changes: Iterable[Change], marks: Mapping[tuple[str, str], Mark]
+    ) -> None:
+        """Fetch the rows of every object that is changed or marked, and of whoever holds a userid that is created."""
         ids = {"user": set[str](), "department": set[str]()}
         for change in changes:
             if change.object_id:
                 ids["department" if change.kind == "department" else "user"].add(change.object_id)
         keys = {key_of(c.key) for c in changes if c.kind == "user" and c.action in ("create", "rename")}
-        who = users.c.id.in_(ids["user"]) | (users.c.user_key.in_(keys) & users.c.superseded_at.is_(None))
-        for row in (await conn.execute(select(users).where(users.c.source_id == self.source_id, who))).mappings():
-            self.users[row["id"]] = dict(row)
-            self.by_key[row["user_key"]] = row["id"]
-        query = select(departments).where(departments.c.id.in_(ids["department"]))
+        await self._load_users(conn, ids["user"], keys | {key for kind, key in marks if kind == "user"})
+        numbers = {int(key) for kind, key in marks if kind == "department"}
+        which = departments.c.id.in_(ids["department"]) | departments.c.department_id.in_(numbers)
+        query = select(departments).where(departments.c.source_id == self.source_id, which)
         for row in (await conn.execute(query)).mappings():
             self.departments[row["id"]] = dict(row)
             self.department_ids[str(row["department_id"])] = row["id"]
+
+    async def _load_users(self, conn: AsyncConnection, ids: Collection[str], keys: Collection[str]) -> None:
+        who = users.c.id.in_(ids) | (users.c.user_key.in_(keys) & users.c.superseded_at.is_(None))
+        for row in (await conn.execute(select(users).where(users.c.source_id == self.source_id, who))).mappings():
+            self.users[row["id"]] = dict(row)
+            self.by_key[row["user_key"]] = row["id"]
+        for id_, seats in (await _memberships_of(conn, list(self.users))).items():
+            self.places[id_] = {seat.department_id for seat in seats}
 
     def apply(self, change: Change) -> None:
         """Alter the rows by one change."""
@@ -205,7 +231,7 @@ class _Draft:
         row |= {name: change.after[name] for name in (*USER_FIELDS, "active", "userid") if name in change.after}
         row |= {"updated_at": self.at, "observed": max(row["observed"], change.observed), "observed_at": self.at}
         if "unmanaged_since" in change.after:
-            row["unmanaged_since"] = self.at if change.after["unmanaged_since"] else None
+            row["unmanaged_since"] = _since(change)
         if change.action in ("deactivate", "unmanage"):
             row["hash"] = None  # so that the next sweep that sees this person compares him
         if change.action in ("deactivate", "reactivate"):
@@ -234,7 +260,7 @@ class _Draft:
         row |= {name: change.after[name] for name in (*DEPARTMENT_FIELDS, "active") if name in change.after}
         row |= {"updated_at": self.at, "observed": max(row["observed"], change.observed), "observed_at": self.at}
         if "unmanaged_since" in change.after:
-            row["unmanaged_since"] = self.at if change.after["unmanaged_since"] else None
+            row["unmanaged_since"] = _since(change)
         if change.action in ("remove", "unmanage"):
             row["hash"] = None
         row["removed_at"] = self.at if change.action == "remove" else (None if row["active"] else row["removed_at"])
@@ -244,15 +270,26 @@ class _Draft:
         user_id = change.object_id or self.by_key[key_of(userid)]
         seat = {"user_id": user_id, "department_id": int(number), "source_id": self.source_id}
         own = {"order": change.after.get("order"), "is_leader": change.after.get("is_leader")}
-        self.seats[user_id, int(number)] = None if change.action == "remove" else seat | own
+        places = self.places.setdefault(user_id, set())
+        if change.action == "remove":
+            self.seats[user_id, int(number)] = None
+            places.discard(int(number))
+        else:
+            self.seats[user_id, int(number)] = seat | own
+            places.add(int(number))
 
     def stamp(self, marks: Mapping[tuple[str, str], Mark]) -> None:
-        """Leave the reads' numbers and hashes on the objects whose changes were all applied."""
+        """Leave the reads' numbers and hashes on the objects whose changes were all applied.
+
+        Who keeps memberships that the read could not see gets no hash: he is compared again when they come into sight.
+        """
         for (kind, key), mark in marks.items():
             held = self.users.get(self.by_key.get(key, "")) if kind == "user" else None
             row = held or (self.departments.get(self.department_ids.get(key, "")) if kind == "department" else None)
             if row is not None:
                 row |= {"observed": max(row["observed"], mark.observed), "observed_at": self.at, **mark.hashes}
+            if held is not None and mark.places is not None and self.places.get(held["id"], set()) != mark.places:
+                held["hash"] = None
 
     async def save(self, conn: AsyncConnection) -> None:
         """Write the rows; whoever gives up his userid first."""
@@ -277,10 +314,15 @@ class _Draft:
 async def _memberships_of(conn: AsyncConnection, user_ids: Collection[str]) -> dict[str, list[Membership]]:
     query = select(memberships).where(memberships.c.user_id.in_(user_ids)).order_by(memberships.c.department_id)
     held: dict[str, list[Membership]] = {}
-    for row in (await conn.execute(query)).mappings():
+    for row in (await conn.execute(query)).mappings() if user_ids else ():
         seat = Membership(row["department_id"], row["order"], row["is_leader"])
         held.setdefault(row["user_id"], []).append(seat)
     return held
+
+
+def _since(change: Change) -> datetime | None:
+    since = change.after["unmanaged_since"]
+    return datetime.fromisoformat(since) if since else None
 
 
 def _stored_department(row: RowMapping) -> StoredDepartment:

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.core.directory import WITHHELD, Department, Membership, User, key_of
 from app.core.fingerprint import department_hash, user_hash, withheld_hashes
 from app.store.bulk import delete, table_of, upsert
+from app.store.directory import places_of
 from app.store.tables import (
     DepartmentRow,
     StagedDepartmentRow,
@@ -221,14 +222,18 @@ async def staged_places(conn: AsyncConnection, run_id: str) -> dict[int, tuple[i
 
 async def user_marks(
     conn: AsyncConnection, run_id: str, keys: Collection[str], read: Collection[str]
-) -> dict[str, tuple[int, dict[str, str]]]:
-    """(observed, hashes) of staged people; of the withheld fields only those in `read`."""
+) -> dict[str, tuple[int, dict[str, str], frozenset[int] | None]]:
+    """(observed, hashes, departments) of staged people; of the withheld fields only those in `read`."""
     rows = await conn.execute(
         select(staged_users).where(staged_users.c.run_id == run_id, staged_users.c.user_key.in_(keys))
     )
     names = ["hash", *(f"hash_{name}" for name in WITHHELD if name in read)]
     return {
-        row["user_key"]: (row["observed"], {name: row[name] for name in names if row[name] is not None})
+        row["user_key"]: (
+            row["observed"],
+            {name: row[name] for name in names if row[name] is not None},
+            places_of(user_of(row["data"])),
+        )
         for row in rows.mappings()
     }
 

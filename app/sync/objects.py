@@ -26,8 +26,10 @@ from app.core.ports import DepartmentRead, Range, UserRead
 from app.errors import AskAdmin, ServiceError, TryLater
 from app.store.directory import (
     Mark,
+    departed,
     members_of,
     parents_of,
+    places_of,
     stored_departments,
     stored_users,
     visible_departments,
@@ -216,6 +218,8 @@ async def _decide_departments(
     for number, read in fresh.items():
         if not read.department and not read.bad and number in held and number not in found.gone_departments:
             changes += plan_unseen_department(held[number], read.observed, at)
+        if not read.department and not read.bad:
+            marks["department", str(number)] = Mark(read.observed)
     return changes, marks, cut
 
 
@@ -229,6 +233,7 @@ async def _decide_users(
     at: datetime,
 ) -> tuple[list[Change], dict[tuple[str, str], Mark]]:
     held = await stored_users(conn, source.id, set(people))
+    in_range = {*in_range, *await departed(conn, source.id, held.values())}
     readable, changes = frozenset(source.readable), list[Change]()
     marks: dict[tuple[str, str], Mark] = {}
     renamed = _renamed(renames, people, held)
@@ -246,6 +251,8 @@ async def _decide_users(
             changes += plan_unseen_user(held[key], read.observed, at)
         if read.user:
             marks["user", key] = user_mark(read.user, read.observed, readable)
+        elif not read.bad:
+            marks["user", key] = Mark(read.observed)
     return changes, marks
 
 
@@ -268,4 +275,4 @@ def _vacant(read: UserRead | None) -> bool:
 def user_mark(user: User, observed: int, readable: Collection[str]) -> Mark:
     """The hashes of a read user; those of unreadable fields stay as they are."""
     withheld = {n: h for n, h in withheld_hashes(user).items() if h is not None and n[5:] in readable}
-    return Mark(observed, {"hash": user_hash(user), **withheld})
+    return Mark(observed, {"hash": user_hash(user), **withheld}, places_of(user))

@@ -18,7 +18,7 @@ from app.core.plan import (
 from app.store import plans, staging
 from app.store.changes import lock
 from app.store.db import now
-from app.store.directory import stored_departments, stored_users
+from app.store.directory import departed, stored_departments, stored_users
 from app.store.evidence import pending_renames
 from app.store.runs import Run
 from app.sync.report import Report
@@ -99,6 +99,7 @@ class Planner:
                     conn, self.run.id, self.work.source.id, read=self.readable, after=after, limit=BATCH
                 )
                 held = await stored_users(conn, self.work.source.id, {key for key, _, _ in page})
+                ending = {*in_range, *await departed(conn, self.work.source.id, held.values())}
             if not page:
                 return renamed
             changes: list[Change] = []
@@ -106,9 +107,9 @@ class Planner:
                 old = await self._renamed_from(key, renames) if key in renames and key not in held else None
                 if old is not None:
                     renamed.add(old.value.key)
-                    changes += plan_rename(old, None, user, observed, readable=self.readable, in_range=in_range)
+                    changes += plan_rename(old, None, user, observed, readable=self.readable, in_range=ending)
                 else:
-                    changes += plan_user(held.get(key), user, observed, readable=self.readable, in_range=in_range)
+                    changes += plan_user(held.get(key), user, observed, readable=self.readable, in_range=ending)
             await self._add(changes, plans.PEOPLE)
             after = page[-1][0]
             await self.report.progress("plan")
