@@ -118,7 +118,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, installed: Path) -> Pl
     if "WECOM_SYNC_DATABASE_URL" in env:
         env["WECOM_SYNC_DATABASE_URL"] = request.getfixturevalue("empty_postgresql")
     env["PATH"] = os.pathsep.join([str(installed / "bin"), str(Path(sys.executable).parent), "/usr/bin", "/bin"])
-    env |= {"PYTHONPATH": str(installed), "PYTHONDONTWRITEBYTECODE": "1", "HOME": str(tmp_path)}
+    env |= {"PYTHONPATH": str(installed), "HOME": str(tmp_path)}
     for folder in ("data", "tmp"):
         (tmp_path / folder).mkdir(mode=0o700)
     return Place(tmp_path / "data", env)
