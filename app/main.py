@@ -71,6 +71,7 @@ def _add_routes(app: FastAPI) -> None:
     app.include_router(docs.router)
     document = openapi.build(app)
     app.state.query_names = openapi.query_names(document)
+    app.state.allowed_methods = openapi.allowed_methods(document)
     app.openapi = lambda: document  # type: ignore[method-assign]  # the way FastAPI is told of another document
 
 

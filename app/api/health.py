@@ -3,12 +3,12 @@
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Response, Security
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 
-from app.api.deps import Service, ServiceDep
+from app.api.deps import Service, ServiceDep, bearer
 from app.api.openapi import problems
 from app.errors import Refused, ServiceError
 from app.store import facts
@@ -58,8 +58,12 @@ async def get_readiness(service: ServiceDep) -> Readiness:
 @router.get(
     "/metrics",
     summary="Figures for Prometheus",
+    dependencies=[Security(bearer)],
     response_class=PlainTextResponse,
-    responses={200: {"content": {"text/plain": {"example": "wecom_sync_build_info 1.0\n"}}}},
+    responses={
+        200: {"content": {"text/plain": {"example": "wecom_sync_approval_open 0.0\n"}}},
+        **problems({401: "request.unauthorized"}),
+    },
 )
 async def get_metrics(service: ServiceDep) -> Response:
     """Needs the token unless the setting METRICS_PUBLIC is true."""

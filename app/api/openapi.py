@@ -1,15 +1,18 @@
 """The OpenAPI 3.2 document: FastAPI's, with problem reports in the place of its error schemas, and with examples."""
 
+import re
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from starlette.routing import compile_path
 
 from app.api.callbacks import PATHS as CALLBACK_PATHS
 from app.api.examples import example_of, problem_example
 from app.api.problem import MEDIA_TYPE, Problem
+from app.api.schemas.fields import LARGEST
 from app.sources.kinds import KINDS
 
 REF: Final = "#/components/schemas/"
@@ -52,7 +55,20 @@ def build(app: FastAPI) -> Document:
     _add_configurations(schemas)
     for operation in operations(document):
         _add_examples(operation)
+        for parameter in operation.get("parameters", ()):
+            parameter["schema"] = _present(parameter["schema"])
+        if "requestBody" in operation and "Callback" not in operation["tags"]:
+            operation["responses"].setdefault("400", _described(400, ("request.malformed",)))
+    _restore_bounds(document)
     return document
+
+
+def allowed_methods(document: Document) -> list[tuple[re.Pattern[str], str]]:
+    """What each path takes, as the `Allow` header says it."""
+    return [
+        (compile_path(path)[0], ", ".join(sorted(method.upper() for method in item)))
+        for path, item in document["paths"].items()
+    ]
 
 
 def operations(document: Document) -> Iterator[Document]:
@@ -85,6 +101,26 @@ def _described(status: int, codes: tuple[str, ...]) -> dict[str, Any]:
     examples = {code: {"value": problem_example(code, status)} for code in codes}
     content = {MEDIA_TYPE: {"schema": {"$ref": f"{REF}Problem"}, "examples": examples}}
     return {"description": HTTPStatus(status).phrase, "content": content}
+
+
+def _present(schema: Document) -> Document:
+    """The schema of a parameter that is there; in a query, null is but a word."""
+    kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
+    if len(kinds) != 1:
+        return schema
+    present: Document = {name: value for name, value in schema.items() if name != "anyOf"} | kinds[0]
+    return present
+
+
+def _restore_bounds(node: Any) -> None:
+    """FastAPI writes limits as floats, which cannot say 2**63 - 1."""
+    if isinstance(node, dict):
+        for name in ("maximum", "minimum", "exclusiveMaximum", "exclusiveMinimum"):
+            bound = node.get(name)
+            if isinstance(bound, float) and bound.is_integer():
+                node[name] = min(int(bound), LARGEST) if name == "maximum" else int(bound)
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        _restore_bounds(child)
 
 
 def _add_problem(schemas: Document) -> None:

@@ -152,7 +152,10 @@ def install(app: FastAPI) -> None:
         if error.status_code < 400:
             return Response(status_code=error.status_code, headers=error.headers)
         code = _BY_STATUS.get(error.status_code, "request.not_acceptable")
-        return respond(request, Refused(code, "", status=error.status_code), error.status_code, error.headers)
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers |= _allow(request)
+        return respond(request, Refused(code, "", status=error.status_code), error.status_code, headers)
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid(request: Request, error: RequestValidationError) -> Response:
@@ -163,6 +166,13 @@ def install(app: FastAPI) -> None:
         return respond(
             request, TryLater("server.busy", "Another worker has taken this over."), 503, {"Retry-After": "1"}
         )
+
+
+def _allow(request: Request) -> dict[str, str]:
+    """Every method of this path: the router only names those of the first route that it met."""
+    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    found = [methods for pattern, methods in request.app.state.allowed_methods if pattern.match(path)]
+    return {"Allow": found[0]} if found else {}
 
 
 def shown_error(record: Mapping[str, Any] | None, language: Language) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from app.api.field_texts import field_message
 from app.api.language import Language
 from app.api.problem import field_errors, invalid
+from app.api.schemas.fields import whole
 from app.errors import FieldError
 from app.sources.kinds import KINDS, Kind
 
@@ -100,7 +101,7 @@ def _validated(kind: Kind, given: Mapping[str, Any], language: Language) -> Base
         message = field_message("unstorable", {}, language)
         raise invalid([FieldError(path, message) for path in unusable[:50]])
     try:
-        return kind.config.model_validate_json(json.dumps(given), strict=True)
+        return kind.config.model_validate_json(json.dumps(whole(given)), strict=True)
     except ValidationError as error:
         raise invalid(field_errors(error.errors(), language, "/config")) from None
 

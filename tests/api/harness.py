@@ -1,14 +1,19 @@
 """A service in process: the real application over ASGI, on a real database, with a worker where one is asked for."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+import uvicorn
 from fastapi import FastAPI
 from sqlalchemy import insert, update
+from starlette.types import ASGIApp
 
 from app.api.deps import Service
 from app.core.event import Event
@@ -82,6 +87,23 @@ async def serving(chosen: Settings, **kwargs: Any) -> AsyncIterator[Api]:
     app = create_app(chosen, **kwargs)
     async with app.router.lifespan_context(app), client_of(app) as client:
         yield Api(app, client)
+
+
+@contextmanager
+def served(app: ASGIApp) -> Iterator[str]:
+    """The application on a free port, in a thread of its own."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2))
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    try:
+        while not server.started and thread.is_alive():
+            time.sleep(0.02)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
 
 
 def client_of(app: FastAPI, **headers: str) -> httpx.AsyncClient:

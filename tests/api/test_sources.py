@@ -1,11 +1,13 @@
 """Sources over the API: what may be configured, what is shown of it, what a change may and may not do."""
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
 
-from tests.api.harness import AES_KEY, CALLBACK_TOKEN, CONFIG, CORP, Api
+from app.store.tables import UserRow
+from tests.api.harness import AES_KEY, CALLBACK_TOKEN, CONFIG, CORP, Api, person
 
 SECRETS = {"app_secret": "app-canary-secret", "contacts_secret": "contacts-canary-secret"}
 
@@ -185,6 +187,32 @@ async def test_other_fields_change_one_by_one(api: Api) -> None:
         assert answer.status_code == 422
     answer = await api.client.patch(path, json={"kind": "dingtalk"})
     assert answer.json()["errors"][0]["pointer"] == "/kind"
+
+
+async def test_the_company_is_fixed_once_it_has_people(api: Api) -> None:
+    source = await api.source()
+    path = f"/api/v1/sources/{source['id']}"
+    answer = await api.client.patch(path, json={"config": {"corp_id": "ww0000000000000001"}})
+    assert (answer.status_code, answer.json()["config"]["corp_id"]) == (200, "ww0000000000000001")
+    await api.insert(UserRow, [person(source["id"], "zhangsan")])
+    answer = await api.client.patch(path, json={"config": {"corp_id": CORP}})
+    assert (answer.status_code, answer.json()["code"]) == (409, "source.corp_id_fixed")
+    answer = await api.client.patch(path, json={"config": {"corp_id": None}})
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/config/corp_id")
+
+
+async def test_changes_at_the_same_moment_are_both_kept(api: Api) -> None:
+    source = await api.source()
+    path = f"/api/v1/sources/{source['id']}"
+    changes = [{"config": {"agent_id": 7}}, {"config": {"app_secret": "canary"}}, {"name": "Second"}]
+    answers = await asyncio.gather(*(api.client.patch(path, json=change) for change in changes))
+    assert [answer.status_code for answer in answers] == [200, 200, 200], [answer.text for answer in answers]
+    changed = (await api.client.get(path)).json()
+    assert (changed["config"]["agent_id"], changed["config"]["app_secret"], changed["name"]) == (
+        7,
+        {"set": True},
+        "Second",
+    )
 
 
 async def test_a_deleted_source_stays_readable_and_takes_nothing_more(api: Api) -> None:
