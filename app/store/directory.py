@@ -152,8 +152,8 @@ async def write(
 ) -> int:
     """Carry out changes and put them into the feed; returns how many feed rows were made.
 
-    `marks` are by (kind, key); an object with a mark takes its observation number and hashes, whether or not it changes:
-    an older read must not win later. The caller holds the fence and the lock on the source row.
+    `marks` are by (kind, key); an object with a mark takes its observation number and hashes, changed or not, so that
+    no older read wins later. The caller holds the fence and the lock on the source row.
     """
     draft = _Draft(source_id, at)
     await draft.load(conn, changes, marks)

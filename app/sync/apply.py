@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.core.directory import Change, object_of
+from app.core.directory import Change, key_of, object_of
 from app.store import plans, staging
 from app.store.changes import Origin, lock
 from app.store.db import now
@@ -63,13 +63,17 @@ async def _one_batch(work: Work, run: Run, size: int, *, one: bool) -> int:
 
 
 async def _not_overtaken(conn: AsyncConnection, source_id: str, changes: Sequence[Change]) -> list[bool]:
-    """For each change whether its object has not been observed later than the plan's read."""
-    users = await stored_users(conn, source_id, {object_of(c)[1] for c in changes if c.kind != "department"})
+    """For each change whether its object has not been observed later than the plan's read, under its old userid too."""
+    former = {object_of(c)[1]: key_of(c.previous_key) for c in changes if c.previous_key}
+    keys = {object_of(c)[1] for c in changes if c.kind != "department"}
+    users = await stored_users(conn, source_id, keys | set(former.values()))
     numbers = {int(c.key) for c in changes if c.kind == "department"}
     departments = await stored_departments(conn, source_id, numbers)
 
     def fresh(change: Change) -> bool:
-        held = departments.get(int(change.key)) if change.kind == "department" else users.get(object_of(change)[1])
+        key = object_of(change)[1]
+        person = users.get(key) or users.get(former.get(key, key))
+        held = departments.get(int(key)) if change.kind == "department" else person
         return held is None or held.observed <= change.observed
 
     return [fresh(change) for change in changes]

@@ -12,7 +12,7 @@ from app.store import plans, runs, staging
 from app.store.changes import lock, recent_losses
 from app.store.db import now
 from app.store.directory import unmanaged_counts
-from app.store.evidence import settle
+from app.store.evidence import reopen_overtaken, settle
 from app.store.runs import Run
 from app.sync.apply import apply_plan
 from app.sync.planning import Planner
@@ -85,6 +85,7 @@ class FullSync:
             if not run.dry_run:
                 if self.swept is not None and not self.swept.incomplete:
                     await settle(conn, source.id, run.id, at=now())
+                await reopen_overtaken(conn, source.id, run.id)
                 if state == "awaiting_approval":
                     await runs.open_approval(conn, source.id, run.id)
                 else:

@@ -1,7 +1,7 @@
 """A simulated company, a database and a worker, joined as in the running service, but without its web server."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,6 +15,7 @@ from app.core.directory import WITHHELD
 from app.simulator import Company, Simulator, render
 from app.simulator.crypto import encrypt, sign
 from app.sources.kinds import KINDS
+from app.sources.wecom.client import connect
 from app.sources.wecom.reader import WeComReader
 from app.store import runs
 from app.store.bulk import table_of
@@ -23,7 +24,19 @@ from app.store.inbox_writer import InboxWriter
 from app.store.keys import Sealer
 from app.store.runs import Run
 from app.store.sources import Source, Sources
-from app.store.tables import BudgetRow, ChangeRow, DepartmentRow, InboxRow, MembershipRow, PlannedChangeRow, UserRow
+from app.store.tables import (
+    BudgetRow,
+    ChangeRow,
+    DepartmentRow,
+    InboxRow,
+    LeaseRow,
+    MembershipRow,
+    PlannedChangeRow,
+    RunRow,
+    SourceRow,
+    StagedPageRow,
+    UserRow,
+)
 from app.store.tokens import Tokens
 from app.sync import events
 from app.sync.tasks import Worker
@@ -33,6 +46,7 @@ ENDED = (*runs.ENDED, "awaiting_approval")
 users, departments, memberships = table_of(UserRow), table_of(DepartmentRow), table_of(MembershipRow)
 budget = table_of(BudgetRow)
 changes, inbox_table, planned = table_of(ChangeRow), table_of(InboxRow), table_of(PlannedChangeRow)
+pages, leases, run_table, source_table = map(table_of, (StagedPageRow, LeaseRow, RunRow, SourceRow))
 
 
 @dataclass
@@ -56,6 +70,13 @@ class Bench:
             source = await self.sources.get(conn, self.source.id)
             run = await runs.order(conn, source, **order)
         return await self.ended(run.id)
+
+    async def order(self, **order: Any) -> Run:
+        """Order a run and let it begin."""
+        async with self.db.write() as conn:
+            run = await runs.order(conn, await self.sources.get(conn, self.source.id), **order)
+        self.worker.wake("runs", self.source.id)
+        return run
 
     async def ended(self, run_id: str) -> Run:
         self.worker.wake("runs", self.source.id)
@@ -83,6 +104,13 @@ class Bench:
             read, _ = kind.listener.receive(kind.callback_pairs(config), query, body)
             await self.inbox.put(self.source.id, read)
 
+    async def drain_beside(self) -> None:
+        """One drain, while a run may be under way."""
+        self.worker.wake("events", self.source.id)
+        task = self.worker._jobs["events", self.source.id].task
+        assert task is not None
+        await task
+
     async def drain(self, *, until_done: bool = True) -> None:
         """Work the inbox off; events that were put off are made due at once."""
         for _ in range(8):
@@ -97,6 +125,16 @@ class Bench:
         async with self.db.write() as conn:
             await conn.execute(budget.delete())
         self.worker.tokens = Tokens(self.db, self.sealer, "worker-1")
+
+    def rest(self) -> None:
+        """Let the pauses after failures pass."""
+        for job in self.worker._jobs.values():
+            job.failures, job.not_before = 0, 0.0
+
+    async def put_off(self) -> None:
+        """What waits now is not due for an hour."""
+        async with self.db.write() as conn:
+            await conn.execute(inbox_table.update().values(next_attempt_at=now() + timedelta(hours=1)))
 
     async def make_due(self) -> None:
         async with self.db.write() as conn:
@@ -200,15 +238,17 @@ async def bench(
     app: bool = True,
     guard: dict[str, Any] | None = None,
     client: Callable[[Any], httpx.AsyncClient] | None = None,
+    base_url: str | None = None,
+    observe: Callable[[], Awaitable[int]] | None = None,
 ) -> AsyncIterator[Bench]:
-    """A source of the simulated company, ready to be synced in process."""
+    """A source of the simulated company, ready to be synced: in process, or over HTTP at `base_url`."""
     company = simulator.company
     secrets = {"token": TOKEN, "encoding_aes_key": AES_KEY}
     if app:
         secrets["app_secret"] = company.app.secret
     if contacts:
         secrets["contacts_secret"] = company.contacts.secret
-    config = {"corp_id": company.corp_id, "base_url": "http://wecom"}
+    config = {"corp_id": company.corp_id, "base_url": base_url or "http://wecom"}
     if app:
         config["agent_id"] = company.app.agent_id
     sealer = Sealer([Fernet.generate_key()])
@@ -216,7 +256,9 @@ async def bench(
     async with db.write() as conn:
         source = await sources.create(conn, name="HQ", kind="wecom", config=config, secrets=secrets, guard=guard or {})
 
-    def make_client(_config: Any) -> httpx.AsyncClient:
+    def make_client(config: Any) -> httpx.AsyncClient:
+        if base_url:
+            return connect(config)
         return httpx.AsyncClient(transport=httpx.ASGITransport(simulator.app), base_url="http://wecom")
 
     async def open_reader(wanted: Source) -> Any:
@@ -225,7 +267,12 @@ async def bench(
             read = kind.config.model_validate(await sources.revealed(conn, wanted.id))
         factory = client or make_client
         return WeComReader(
-            read, tokens=worker.tokens, observe=db.observe, client_factory=factory, patience=1, sleep=no_sleep
+            read,
+            tokens=worker.tokens,
+            observe=observe or db.observe,
+            client_factory=factory,
+            patience=1,
+            sleep=no_sleep,
         )
 
     inbox = InboxWriter(db)
@@ -236,6 +283,43 @@ async def bench(
     finally:
         await worker.stop()
         await inbox.close()
+
+
+@asynccontextmanager
+async def sweep_held(desk: Bench, when: Any, *, staged: Collection[str] = (), **held: Any) -> AsyncIterator[Run]:
+    """A full sync that stands still at a call, the pages named in `staged` behind it; it ends well with the block."""
+    barrier = desk.simulator.hold(when, **held)
+    run = await desk.order()
+    await barrier.reached()
+
+    async def read() -> bool:
+        return {row["key"] for row in await desk.rows(pages, pages.c.run_id == run.id)} >= set(staged)
+
+    await until(read)
+    try:
+        yield run
+    finally:
+        barrier.release()
+        await desk.worker.settled()
+    ended = await desk.run(run.id)
+    assert ended.state in ("succeeded", "partial"), ended
+
+
+def members_of(department: int) -> Callable[[Any], bool]:
+    """The call that reads the members of a department."""
+    return lambda call: call.path == "user/list" and call.params.get("department_id") == str(department)
+
+
+def first(matches: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """Only the first of the calls meant."""
+    numbers: list[int] = []
+
+    def meant(call: Any) -> bool:
+        if matches(call) and not numbers:
+            numbers.append(call.number)
+        return call.number in numbers
+
+    return meant
 
 
 async def no_sleep(_seconds: float) -> None:
