@@ -3,8 +3,8 @@
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, NoReturn
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, NoReturn
 from xml.parsers import expat
 
 import xmltodict
@@ -36,7 +36,7 @@ class WeComListener:
 
     def receive(self, pairs: Sequence[CallbackPair], query: Mapping[str, str], body: bytes) -> tuple[Event, int]:
         """The event of a POSTed envelope and the index of the pair that signed it. Raises CallbackRefused."""
-        if not all(name in query for name in ("msg_signature", "timestamp", "nonce")):
+        if not ("msg_signature" in query and "timestamp" in query and "nonce" in query):
             raise refused()
         encrypted = _elements(body, ENVELOPE_MARKS).get("encrypt")
         if not isinstance(encrypted, str):
@@ -62,7 +62,7 @@ def read_event(message: bytes) -> Event:
         digest=hashlib.sha256(message).hexdigest(),
         payload=payload,
         new_key=hint.new_key,
-        expects=hint.expects,
+        expects=dict(hint.expects),
     )
 
 
@@ -71,9 +71,12 @@ def _not_envelope() -> CallbackRefused:
 
 
 def _opened(pairs: Sequence[CallbackPair], query: Mapping[str, str], encrypted: str | None) -> tuple[bytes, int]:
-    signed, timestamp, nonce = query.get("msg_signature"), query.get("timestamp"), query.get("nonce")
-    if signed is None or timestamp is None or nonce is None or encrypted is None:
+    if encrypted is None:
         raise refused()
+    try:
+        signed, timestamp, nonce = query["msg_signature"], query["timestamp"], query["nonce"]
+    except KeyError:
+        raise refused() from None
     return open_message(pairs, signed=signed, timestamp=timestamp, nonce=nonce, encrypted=encrypted)
 
 
@@ -103,13 +106,12 @@ def _not_deep(path: list[Any], name: str, value: Any) -> tuple[str, Any]:
 def _elements(document: bytes, marks: int) -> Elements:
     """The children of `<xml>`, read as UTF-8 whatever it declares; raises CallbackRefused(400) for anything else."""
     tags = document.count(b"<")
-    if tags > marks or document.count(b"=") > marks:
+    if tags > marks or (len(document) > marks and document.count(b"=") > marks):
         raise _not_envelope()
     watch = _not_deep if tags > 2 * DEEPEST else None  # every level has an opening and a closing tag
+    parser = _ExpatWithoutDoctype if b"<!D" in document else expat  # the same letters may stand in a text
     try:
-        root = xmltodict.parse(
-            document, encoding="utf-8", expat=_ExpatWithoutDoctype, xml_attribs=False, postprocessor=watch
-        )
+        root = xmltodict.parse(document, encoding="utf-8", expat=parser, xml_attribs=False, postprocessor=watch)
     except (expat.ExpatError, ValueError):
         raise _not_envelope() from None
     children = root.get("xml")
@@ -135,13 +137,12 @@ def _text(elements: Elements, name: str) -> str | None:
 # What an event is about
 
 
-@dataclass(frozen=True, slots=True)
-class _Hint:
+class _Hint(NamedTuple):
     change_type: str
     kind: EventKind = "none"
     key: str = ""
     new_key: str | None = None
-    expects: Mapping[str, Any] = field(default_factory=dict)
+    expects: Mapping[str, Any] = MappingProxyType({})
 
 
 def _hint(elements: Elements) -> _Hint:
