@@ -398,7 +398,29 @@ WARNINGS: Final[Mapping[str, Texts]] = {
     ),
 }
 
-TEXTS: Final[Mapping[str, Texts]] = {**REQUESTS, **SOURCES, **RUNS, **DIRECTORY, **WARNINGS}
+COMMANDS: Final[Mapping[str, Texts]] = {
+    "service.not_started": _texts(
+        Said("Not started", "The service did not start.", "The log says why."),
+        Said("未能启动", "服务未能启动。", "原因见日志。"),
+        Said("Pas démarré", "Le service n'a pas démarré.", "Le journal dit pourquoi."),
+    ),
+    "demo.sync": _texts(
+        Said("The demonstration stopped", "Its full sync did not succeed.", "The log says why."),
+        Said("演示已中止", "演示中的全量同步没有成功。", "原因见日志。"),
+        Said("La démonstration s'arrête", "Sa synchronisation complète a échoué.", "Le journal dit pourquoi."),
+    ),
+    "demo.callback": _texts(
+        Said("The demonstration stopped", "The simulated WeCom could not verify the callback.", "The log says why."),
+        Said("演示已中止", "模拟的企业微信未能验证回调地址。", "原因见日志。"),
+        Said(
+            "La démonstration s'arrête",
+            "Le WeCom simulé n'a pas pu vérifier l'URL de rappel.",
+            "Le journal dit pourquoi.",
+        ),
+    ),
+}
+
+TEXTS: Final[Mapping[str, Texts]] = {**REQUESTS, **SOURCES, **RUNS, **DIRECTORY, **WARNINGS, **COMMANDS}
 
 
 def said(code: str, language: Language, params: Mapping[str, str | int], message: str, hint: str) -> Said:
