@@ -83,7 +83,7 @@ def plan_user(
         return _new_user(seen, observed)
     if observed <= existing.observed:
         return []
-    if not existing.active and not seen.left and somebody_else(existing.value, seen, readable):
+    if _followed(existing, seen, readable):
         followed = [*_end_memberships(existing, observed, None), *_new_user(seen, observed)]
         return [replace(change, reason="userid_reused") for change in followed]
     return _known_user(existing, seen, observed, in_range)
@@ -129,9 +129,15 @@ def plan_rename(
     readable: Container[str],
     in_range: Container[int],
 ) -> list[Change]:
-    """A person whose userid changed: our id stays; a row that a sweep made of the new userid meanwhile is retired."""
+    """A person whose userid changed: our id stays; a row that a sweep made of the new userid meanwhile is retired.
+
+    If somebody else had taken the old userid of one who left, and was renamed, this is a read of that other person.
+    """
     if observed <= old.observed or (new is not None and observed <= new.observed):
         return []
+    seen = hide(desired, readable)
+    if _followed(old, seen, readable):
+        return plan_user(new, desired, observed, readable=readable, in_range=in_range)
     changes = _retire(new, old.id, observed) if new else []
     changes.append(
         Change(
@@ -146,7 +152,7 @@ def plan_rename(
         )
     )
     renamed = replace(old, value=replace(old.value, userid=desired.userid))
-    return changes + _known_user(renamed, hide(desired, readable), observed, in_range)
+    return changes + _known_user(renamed, seen, observed, in_range)
 
 
 def somebody_else(held: User, seen: User, readable: Container[str]) -> bool:
@@ -190,6 +196,11 @@ def parents_first(departments: Iterable[Department]) -> list[Department]:
             node = by_id.get(node.parent_id) if node.parent_id is not None else None
         placed.update(reversed(chain.items()))
     return list(placed.values())
+
+
+def _followed(existing: StoredUser, seen: User, readable: Container[str]) -> bool:
+    """Whether the userid of one who left came back with somebody else."""
+    return not existing.active and not seen.left and somebody_else(existing.value, seen, readable)
 
 
 def _known_user(existing: StoredUser, seen: User, observed: int, in_range: Container[int]) -> list[Change]:
