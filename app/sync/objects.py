@@ -194,6 +194,8 @@ async def _decide_departments(
     visible: Collection[int],
     at: datetime,
 ) -> tuple[list[Change], dict[tuple[str, str], Mark], set[int]]:
+    if not fresh and not found.gone_departments:
+        return [], {}, set()
     desired = {
         number: replace(read.department, parent_id=read.raw_parent_id if read.raw_parent_id in visible else None)
         for number, read in fresh.items()

@@ -21,12 +21,13 @@ class Report:
     def __init__(self, work: Work, run: Run) -> None:
         self.warnings: list[dict[str, Any]] = []
         self._work, self._run = work, run
+        self._before = run.api_calls - work.reader.calls
         self._told = 0.0
 
     @property
     def api_calls(self) -> int:
         """Calls sent for this run, by former workers too."""
-        return self._run.api_calls + self._work.reader.calls
+        return self._before + self._work.reader.calls
 
     async def progress(self, stage: str, done: int = 0, total: int = 0, *, force: bool = False) -> None:
         """Write how far the run is, at most three times a second; raises Cancelled when that was asked for."""

@@ -16,6 +16,7 @@ from app.sync.work import Work
 
 async def sync_scope(work: Work, run: Run) -> None:
     """Carry out a run of kind `scope`, or an approved run of kind `events`. Raises ServiceError when it cannot."""
+    before = work.reader.calls
     wanted = await _wanted(work, run)
     await _tell(work, run, stage="users", total=len(wanted))
     found = await read_objects(work, wanted)
@@ -45,7 +46,7 @@ async def sync_scope(work: Work, run: Run) -> None:
         counts = await plans.counts(conn, run.id, _seen(found), await unmanaged_counts(conn, source.id))
         value = digest(_marks(withheld or decision.changes if run.dry_run else withheld))
         ended = None if withheld else at
-        calls = run.api_calls + work.reader.calls
+        calls = run.api_calls + work.reader.calls - before
         await runs.save(
             conn, run.id, state=state, counts=counts, digest=value, finished_at=ended, api_calls=calls, done=len(wanted)
         )

@@ -5,8 +5,8 @@ The tables are the truth: a wake-up that never arrives costs a tick (about a sec
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
@@ -63,6 +63,7 @@ class Worker:
     tick_seconds: float = TICK_SECONDS
     tries: int = 4
     _jobs: dict[tuple[str, str], _Job] = field(default_factory=dict)
+    _readers: dict[tuple[str, str], tuple[int, Reader]] = field(default_factory=dict)
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
     _ticking: asyncio.Task[None] | None = None
 
@@ -80,6 +81,8 @@ class Worker:
             task.cancel()
         await asyncio.gather(*tasks, *([self._ticking] if self._ticking else []), return_exceptions=True)
         self._jobs.clear()
+        for _, reader in self._readers.values():
+            await reader.aclose()
         with suppress(TryLater):
             async with self.db.write() as conn:
                 await workers.leave(conn, self.owner)
@@ -142,13 +145,25 @@ class Worker:
                 source = await self.sources.get(conn, key)
             if source.deleted_at is not None or (task == "events" and not source.enabled):
                 return
-            reader = await self._open(source)
-            try:
+            async with self._reading(task, source) as reader:
                 work = Work(self.db, self.sources, source, lease, reader)
                 await (drain(work) if task == "events" else self._work_off_runs(work, job))
-            finally:
-                await reader.aclose()
         await self._recheck(task, key)
+
+    @asynccontextmanager
+    async def _reading(self, task: str, source: Source) -> AsyncIterator[Reader]:
+        """The source's reader with its warm connections; a new one after a change of configuration or a failure."""
+        version, reader = self._readers.pop((task, source.id), (0, None))
+        if reader is not None and version != source.version:
+            await reader.aclose()
+            reader = None
+        reader = reader or await self._open(source)
+        try:
+            yield reader
+        except BaseException:
+            await reader.aclose()
+            raise
+        self._readers[task, source.id] = (source.version, reader)
 
     async def _recheck(self, task: str, key: str) -> None:
         """Work that came between the last look and the release of the lease had its wake-up refused; and a drain may
