@@ -156,7 +156,11 @@ async def measure(server: Callable[[int, str], None], arguments: argparse.Namesp
         finally:
             process.kill()
             process.join()
-    return {"per_second": round(rate), "p50_ms": round(took[len(took) // 2], 1), "p99_ms": round(took[len(took) * 99 // 100], 1)}
+    return {
+        "per_second": round(rate),
+        "p50_ms": round(took[len(took) // 2], 1),
+        "p99_ms": round(took[len(took) * 99 // 100], 1),
+    }
 
 
 async def prepared(port: int, with_source: bool) -> str:

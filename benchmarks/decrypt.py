@@ -31,7 +31,9 @@ def callbacks(company: Company, number: int) -> list[Callback]:
         event = company.join(f"user{count:06}", "张三", (1,))[0]
         sealed = encrypt(AES_KEY, render(event, company.corp_id, "ids").encode(), company.corp_id)
         query = {"msg_signature": sign(TOKEN, "1700000000", "42", sealed), "timestamp": "1700000000", "nonce": "42"}
-        envelope = f"<xml><ToUserName><![CDATA[{company.corp_id}]]></ToUserName><Encrypt><![CDATA[{sealed}]]></Encrypt></xml>"
+        envelope = (
+            f"<xml><ToUserName><![CDATA[{company.corp_id}]]></ToUserName><Encrypt><![CDATA[{sealed}]]></Encrypt></xml>"
+        )
         made.append((query, envelope.encode()))
     return made
 
@@ -76,7 +78,11 @@ def main() -> None:
         for name, receive in sides.items():
             best[name] = min(best[name], seconds(receive, told))
     micro = {name: round(took / arguments.events * 1e6, 1) for name, took in best.items()}
-    print(json.dumps({"microseconds_per_event": micro, "ours_to_wechatpy": round(best["ours"] / best["wechatpy"], 2)}, indent=2))
+    print(
+        json.dumps(
+            {"microseconds_per_event": micro, "ours_to_wechatpy": round(best["ours"] / best["wechatpy"], 2)}, indent=2
+        )
+    )
 
 
 if __name__ == "__main__":

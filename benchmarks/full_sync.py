@@ -131,7 +131,9 @@ def main() -> None:
     parser.add_argument("--latency", type=float, default=0.03)
     parser.add_argument("--database")
     arguments = parser.parse_args()
-    structlog.configure(processors=[structlog.processors.JSONRenderer()], logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    structlog.configure(
+        processors=[structlog.processors.JSONRenderer()], logger_factory=structlog.PrintLoggerFactory(sys.stderr)
+    )
     port = free_port()
     simulated = multiprocessing.get_context("spawn").Process(
         target=simulate, args=(port, arguments.users, arguments.departments, arguments.latency), daemon=True
