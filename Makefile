@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 # One stamp per content of the two files: a second set-up is instant, a changed requirement is noticed.
 STAMP := .venv/.set-up-$(shell cat requirements.lock pyproject.toml | cksum | tr ' ' '-')
+BENCH := $(sort $(patsubst benchmarks/%.py,%,$(filter-out %/__init__.py,$(wildcard benchmarks/*.py))))
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
@@ -74,8 +75,8 @@ lock: $(STAMP) ## Write requirements.lock from pyproject.toml (LOCK_ARGS=--upgra
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes --no-config \
 	  --custom-compile-command "make lock" $(LOCK_ARGS) pyproject.toml -o requirements.lock
 
-bench: $(STAMP) ## Run the benchmarks (benchmarks/README.md)
-	@$(BIN)/python -m benchmarks $(ARGS)
+bench: $(STAMP) ## Run the benchmarks (BENCH=callback picks one, ARGS passes options on)
+	@for each in $(BENCH); do $(BIN)/python -m benchmarks.$$each $(ARGS) || exit; done
 
 clean: ## Remove .venv and the tools' caches; ./data stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .schemathesis

@@ -114,7 +114,7 @@ def test_every_address_that_is_called_exists() -> None:
     )
     assert done.returncode == 0, done.stderr
     paths: dict[str, dict[str, Any]] = json.loads(done.stdout)["paths"]
-    calls = re.findall(r'curl -s(?: -X (POST))? "?\$API(/[\w/]+)(?:[^\n]* (-d))?', SHELL)
+    calls = re.findall(r'curl -sG?(?: -X (POST))? "?\$API(/[\w/]+)(?:[^\n]* (-d))?', SHELL)
     assert len(calls) >= 5
     for method, path, data in calls:
         verb = "post" if method or data else "get"
