@@ -125,9 +125,9 @@ def _new_user(directory: Directory, change: Change) -> Directory:
     assert change.object_id is None
     assert change.before == {}
     retired = directory.retired | ({before.id} if before else set())
-    same_key = sum(1 for user in directory.users.values() if user.value.key == key_of(change.key))
+    made_before = sum(1 for id_ in directory.users if id_.startswith(f"new {key_of(change.key)} "))
     value = User(change.key, memberships=(), **_values(change.after, USER_FIELDS))
-    made = StoredUser(f"new_{key_of(change.key)}_{same_key}", value, change.after["active"], change.observed)
+    made = StoredUser(f"new {key_of(change.key)} {made_before}", value, change.after["active"], change.observed)
     return replace(directory.put(made), retired=retired)
 
 

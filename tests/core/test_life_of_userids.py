@@ -6,14 +6,21 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from app.core.directory import WITHHELD
+from app.core.directory import WITHHELD, Membership, User
 from app.core.plan import plan_gone_user, plan_rename, plan_unseen_user
 
 from .directory_model import EVERYWHERE, Directory, apply_changes, read_user
-from .strategies import SINCE, users
+from .strategies import SINCE
 
 KEYS = ("anna", "bo", "chen")
-reads = users(st.sampled_from((*KEYS, "Anna", "BO")), name=st.sampled_from((None, "安娜", "波")))
+reads = st.builds(
+    User,
+    st.sampled_from((*KEYS, "Anna", "BO")),
+    name=st.sampled_from((None, "安娜", "波")),
+    alias=st.sampled_from((None, "", "a")),
+    status=st.sampled_from((None, 1, 5)),
+    memberships=st.sampled_from((None, (), (Membership(1),), (Membership(1, 1), Membership(2)))),
+)
 
 
 class Lives(RuleBasedStateMachine):
