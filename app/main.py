@@ -3,9 +3,13 @@
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cache
 from importlib.metadata import version
+from re import Pattern
+from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Security
+from starlette.types import Lifespan
 
 from app.api import callbacks, changes, directory, docs, events, export, health, openapi, problem, runs, sources
 from app.api.deps import Service, bearer, known_query
@@ -43,6 +47,35 @@ def create_app(settings: Settings, *, client_factory: ClientFactory | None = Non
             app.state.service = await _service(stack, settings, metrics, client_factory)
             yield
 
+    app = _routed(lifespan)
+    problem.install(app)
+    app.openapi = document  # type: ignore[method-assign]  # the way FastAPI is told of another document
+    app.state.query_names = _query_names
+    app.state.allowed_methods = _allowed_methods
+    app.add_middleware(Gate, token=lambda: app.state.service.keys.admin_token, metrics_public=settings.metrics_public)
+    app.add_middleware(SecurityHeaders)
+    app.add_middleware(Trace, observed=metrics.request)
+    return app
+
+
+@cache
+def document() -> dict[str, Any]:
+    """The OpenAPI document, the same for every application of this program; built when it is first needed."""
+    return openapi.build(_routed())
+
+
+@cache
+def _query_names() -> dict[str, frozenset[str]]:
+    return openapi.query_names(document())
+
+
+@cache
+def _allowed_methods() -> list[tuple[Pattern[str], str]]:
+    return openapi.allowed_methods(document())
+
+
+def _routed(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
+    """An application with every route; the callbacks come first, for their sake."""
     app = FastAPI(
         title="WeCom Sync",
         version=version("wecom-sync"),
@@ -53,26 +86,13 @@ def create_app(settings: Settings, *, client_factory: ClientFactory | None = Non
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
     )
-    problem.install(app)
-    _add_routes(app)
-    app.add_middleware(Gate, token=lambda: app.state.service.keys.admin_token, metrics_public=settings.metrics_public)
-    app.add_middleware(SecurityHeaders)
-    app.add_middleware(Trace, observed=metrics.request)
-    return app
-
-
-def _add_routes(app: FastAPI) -> None:
     app.router.routes.append(callbacks.ROUTE)
     api = APIRouter(prefix="/api/v1", dependencies=[Security(bearer), Depends(known_query)], responses=openapi.always())
     for module in (sources, runs, directory, changes, export, events):
         api.include_router(module.router)
-    app.include_router(api)
-    app.include_router(health.router)
-    app.include_router(docs.router)
-    document = openapi.build(app)
-    app.state.query_names = openapi.query_names(document)
-    app.state.allowed_methods = openapi.allowed_methods(document)
-    app.openapi = lambda: document  # type: ignore[method-assign]  # the way FastAPI is told of another document
+    for router in (api, health.router, docs.router):
+        app.include_router(router)
+    return app
 
 
 async def _service(

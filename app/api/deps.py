@@ -5,6 +5,7 @@ from typing import Annotated, Final
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
+from starlette.exceptions import HTTPException
 
 from app.api.field_texts import field_message
 from app.api.language import Language
@@ -48,8 +49,11 @@ def service_of(request: Request) -> Service:
 
 
 def known_query(request: Request) -> None:
-    """Refuse query parameters that the operation does not name, and NUL, which PostgreSQL cannot compare with."""
-    known = request.app.state.query_names.get(request.scope["endpoint"].__name__, frozenset())
+    """Refuse query parameters that the operation does not name, and NUL, which PostgreSQL cannot compare with: nothing
+    has such an id."""
+    if any("\x00" in str(value) for value in request.path_params.values()):
+        raise HTTPException(404)
+    known = request.app.state.query_names().get(request.scope["endpoint"].__name__, frozenset())
     language = language_of(request)
     wrong = [
         FieldError(f"/query/{name}"[:200], field_message(kind, {}, language))
@@ -64,5 +68,7 @@ ServiceDep = Annotated[Service, Depends(service_of)]
 LanguageDep = Annotated[Language, Depends(language_of)]
 
 bearer = HTTPBearer(
-    auto_error=False, scheme_name="adminToken", description="The administrator's token, or one that was made later."
+    auto_error=False,
+    scheme_name="adminToken",
+    description="The administrator's token; `serve` prints where it is kept.",
 )

@@ -171,7 +171,7 @@ def install(app: FastAPI) -> None:
 def _allow(request: Request) -> dict[str, str]:
     """Every method of this path: the router only names those of the first route that it met."""
     path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
-    found = [methods for pattern, methods in request.app.state.allowed_methods if pattern.match(path)]
+    found = [methods for pattern, methods in request.app.state.allowed_methods() if pattern.match(path)]
     return {"Allow": found[0]} if found else {}
 
 

@@ -201,6 +201,22 @@ async def test_a_cursor_of_somebody_else_is_400(light: Api, kind: str, cursor: s
     assert (answer.status_code, answer.json()["code"]) == (400, "cursor.invalid")
 
 
+@pytest.mark.parametrize("id_", ["usr_x", "%00", "a%00b", "%F0%28", "张三", "x" * 3000, "%ED%A0%80"])
+async def test_an_id_that_nobody_has_is_404(api: Api, id_: str) -> None:
+    for rest in (
+        "users/{}",
+        "users/{}/history",
+        "departments/{}",
+        "runs/{}",
+        "runs/{}/stream",
+        "events/{}",
+        "sources/{}",
+    ):
+        answer = await api.client.get(f"/api/v1/{rest.format(id_)}")
+        assert answer.status_code == 404, rest
+        assert answer.json()["code"].endswith("not_found")
+
+
 async def test_pages_hold_everybody_once(api: Api) -> None:
     source = await api.source()
     await api.insert(UserRow, [person(source["id"], f"user{number}") for number in range(7)])

@@ -26,7 +26,7 @@ CANARIES = {
 }
 PROXY_PASSWORD = "canaryProxyPassword1Rt"
 SETTINGS = {
-    "generation": {"max-examples": 12, "deterministic": True},
+    "generation": {"max-examples": 8, "deterministic": True},
     "phases": {"stateful": {"generation": {"max-examples": 5}}},
     "checks": {
         # What is valid by its form may still be refused for its meaning: a cursor of somebody else (400), a version
@@ -90,14 +90,14 @@ def quiet_schemathesis() -> Iterator[None]:
 
 
 def test_nothing_that_can_be_sent_makes_it_stumble_or_tell(
-    sqlite_url: str,
+    database_url: str,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
     logging_untouched: None,
     quiet_schemathesis: None,
 ) -> None:
     logs.configure("debug", "json")
-    app = create_app(settings(sqlite_url, tmp_path))
+    app = create_app(settings(database_url, tmp_path))
     overheard = Overheard(app)
 
     async def add_source() -> int:

@@ -11,11 +11,13 @@ from string import Formatter
 import httpx
 import pytest
 from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
 
 import app
 from app import logs
 from app.api.field_texts import FIELD_TEXTS, OTHERWISE
 from app.api.language import LANGUAGES, negotiate
+from app.api.middleware import ResponseCut
 from app.api.texts import TEXTS, said
 from app.errors import AskAdmin, Fenced, Refused, ServiceError, SkipOne, TryLater, Upstream
 from app.sources.kinds import KINDS
@@ -266,6 +268,28 @@ async def provoked(application: FastAPI, error: Exception) -> httpx.Response:
             return await client.get("/trouble")
     finally:
         application.router.routes.pop()
+
+
+async def test_half_an_answer_is_cut_off(
+    light: Api, capsys: pytest.CaptureFixture[str], logging_untouched: None
+) -> None:
+    """What has begun cannot become a 500 any more, and must not look whole either."""
+    logs.configure("debug", "json")
+
+    async def get_half() -> StreamingResponse:
+        async def parts() -> AsyncIterator[str]:
+            yield "half"
+            raise ValueError("canary")
+
+        return StreamingResponse(parts())
+
+    light.app.add_api_route("/half", get_half)
+    with pytest.raises(ResponseCut) as caught:
+        await light.client.get("/half")
+    assert caught.value.__suppress_context__
+    written = capsys.readouterr().err
+    assert '"event": "unexpected"' in written
+    assert "canary" not in written
 
 
 async def test_a_client_that_leaves_is_no_bug(

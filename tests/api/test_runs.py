@@ -230,7 +230,10 @@ def read_events(text: str) -> list[tuple[str, str, dict[str, Any]]]:
     return found
 
 
-async def test_a_stream_tells_states_and_progress_and_ends_with_the_run(api: Api) -> None:
+async def test_a_stream_tells_states_and_progress_and_ends_with_the_run(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.api.runs.GLANCE_SECONDS", 0.02)
     source = await api.source()
     run = (await api.client.post(f"/api/v1/sources/{source['id']}/runs")).json()
 
@@ -241,7 +244,7 @@ async def test_a_stream_tells_states_and_progress_and_ends_with_the_run(api: Api
             {"stage": "apply", "done": 3, "total": 3},
             {"state": "succeeded", "finished_at": now()},
         ):
-            await asyncio.sleep(0.4)  # longer than a glance, so that each of these is seen
+            await asyncio.sleep(0.4)  # many glances, so that each of these is seen
             await save(api, run["id"], **values)
 
     following = api.client.get(f"/api/v1/runs/{run['id']}/stream")
