@@ -2,7 +2,7 @@
 
 `database` is an open Database, `database_url` the address of one that nobody has opened. PostgreSQL is the server at
 WECOM_SYNC_TEST_POSTGRES, else the one at 127.0.0.1:5432, else a private cluster of the installed binaries; without any,
-its tests are skipped loudly, or fail where WECOM_SYNC_REQUIRE_POSTGRES is set.
+its tests are skipped loudly, or fail where WECOM_SYNC_TEST_REQUIRE_POSTGRES is set.
 """
 
 import asyncio
@@ -115,7 +115,7 @@ def postgresql_server(request: pytest.FixtureRequest) -> Iterator[str]:
     elif binaries := _binaries():
         with _private_cluster(binaries) as url:
             yield url
-    elif os.environ.get("WECOM_SYNC_REQUIRE_POSTGRES"):
+    elif os.environ.get("WECOM_SYNC_TEST_REQUIRE_POSTGRES"):
         pytest.fail("these tests need PostgreSQL: none answers and none is installed")
     else:
         pytest.skip("no PostgreSQL answers at 127.0.0.1:5432 and none is installed")
