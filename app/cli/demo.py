@@ -55,9 +55,10 @@ def demo(
     every: Annotated[float, typer.Option(min=0.05, help="Seconds between two things that happen in it.")] = 3.0,
     events: Annotated[int | None, typer.Option(min=1, help="End after so many applied events.")] = None,
 ) -> None:
-    """See it work without a WeCom account: a simulated company is synced, then lives, and its callbacks arrive.
+    """See it work without a WeCom account.
 
-    Everything is kept in the folder `demo` of WECOM_SYNC_DATA_DIR, which is made anew and removed at the end.
+    A simulated company is synced, then lives, and its callbacks arrive. Everything is kept in the folder `demo` of
+    WECOM_SYNC_DATA_DIR, which is made anew and removed at the end.
     """
     given = overridden(read_settings(), host, port)
     own: dict[str, Any] = {

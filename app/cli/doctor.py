@@ -3,6 +3,7 @@
 import asyncio
 import ipaddress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
@@ -31,9 +32,10 @@ Status = Literal["ok", "warning", "failed"]
 
 
 def doctor(json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False) -> None:
-    """Check the settings, the database, the worker, the clock, the public address and every source.
+    """Find out what is wrong.
 
-    Changes nothing. Exit code 5 when a check of a source failed, 1 when another one did.
+    Checks the settings, the database, the worker, the clock, the public address and every source; changes nothing.
+    Exit code 5 when a check of a source failed, 1 when another one did.
     """
     settings = read_settings()
     own, of_sources = asyncio.run(_examined(settings))
@@ -50,8 +52,7 @@ async def _examined(settings: Settings) -> tuple[list[CheckOut], list[CheckOut]]
     told = "given by the environment" if settings.database_url else "the defaults"
     own = [_check("settings", "ok", f"readable; data in {settings.data_dir.absolute()}, database: {told}")]
     own.append(_public_url(settings.public_url))
-    path = make_url(url_of(settings)).database
-    if url_of(settings).startswith("sqlite") and not (settings.data_dir / str(path)).exists():
+    if _is_missing(url_of(settings)):
         return [*own, _check("database", "warning", "there is none yet", "The first `wecom-sync serve` makes it.")], []
     try:
         db = await Database.open(url_of(settings))
@@ -88,6 +89,12 @@ async def _sources(settings: Settings, db: Database) -> list[CheckOut]:
     except ServiceError as error:
         return [_check("sources", "failed", error.message, error.hint)]
     return found or [_check("sources", "warning", "there is no source yet", "Add one: wecom-sync source add --help")]
+
+
+def _is_missing(url: str) -> bool:
+    """Whether this is a SQLite database that has not been made yet: opening it would make it."""
+    address = make_url(url)
+    return address.get_backend_name() == "sqlite" and not Path(address.database or "").exists()
 
 
 def _check(name: str, status: Status, message: str, hint: str = "") -> CheckOut:

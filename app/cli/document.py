@@ -9,7 +9,7 @@ from app.settings import Settings
 
 
 def openapi() -> None:
-    """Print the OpenAPI document of the API."""
+    """Print the OpenAPI document."""
     logs.configure("warning", "console")
     as_json(create_app(Settings.model_construct()).openapi())
     raise typer.Exit

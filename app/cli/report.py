@@ -78,7 +78,8 @@ def _line(change: Planned) -> Text:
     if change.action in ("update", "rename", "reactivate"):
         words.append(_differences(change.before, change.after))
     elif change.action == "create" and change.kind == "membership":
-        words.append(", ".join(f"{field}: {short(value)}" for field, value in change.after.items()))
+        seat = {name: value for name, value in change.after.items() if name != "department_id"}
+        words.append(", ".join(f"{field}: {short(value)}" for field, value in seat.items()))
     if change.state in ("withheld", "failed"):
         words.append(f"[{change.state}{f': {plain(change.reason)}' if change.reason else ''}]")
     return Text(" ".join(word for word in words if word), style=STYLES[sign])

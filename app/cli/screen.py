@@ -14,7 +14,7 @@ from rich.text import Text
 
 from app.api.language import Language, negotiate
 from app.api.texts import said
-from app.errors import FieldError, Refused, ServiceError
+from app.errors import Refused, ServiceError
 
 PIPED_WIDTH: Final = 500
 LONGEST: Final = 60
@@ -91,9 +91,10 @@ def plain(text: str) -> str:
 def complain(error: ServiceError) -> None:
     """An error in one line, what to do about it in the next."""
     texts = said(error.code, language(), error.params, error.message, error.hint)
-    say(f"Error: {texts.detail} [{error.code}]")
-    for each in error.errors if isinstance(error, Refused) else ():
-        say(f"  {_place(each)}: {each.message}")
+    places = error.errors if isinstance(error, Refused) else ()
+    say(f"Error: {texts.title if places else texts.detail} [{error.code}]")
+    for each in places:
+        say(f"  {each.pointer or '/'}: {each.message}")
     if error.upstream:
         say(f"  WeCom said: {error.upstream.errcode} {error.upstream.errmsg}")
     if isinstance(error, Refused) and "run_id" in error.extra:
@@ -109,10 +110,6 @@ def complain_of(record: Mapping[str, Any], prefix: str = "Error") -> None:
         say(f"  WeCom said: {upstream['errcode']} {upstream['errmsg']}")
     if record.get("hint"):
         say(f"Hint: {record['hint']}")
-
-
-def _place(error: FieldError) -> str:
-    return error.pointer or "/"
 
 
 def _dumped(value: object) -> Any:

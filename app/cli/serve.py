@@ -51,22 +51,29 @@ class Server(uvicorn.Server):
 
 
 def serve(host: Host = None, port: Port = None) -> None:
-    """Bring the database to the present schema, answer requests and callbacks, and do the work.
+    """Run the service.
 
-    On the first start the keys and the administrator's token are made in WECOM_SYNC_DATA_DIR. Ends cleanly on SIGTERM
-    and Ctrl-C.
+    It brings the database to the present schema, answers requests and callbacks, and does the work. On the first
+    start the keys and the administrator's token are made in WECOM_SYNC_DATA_DIR. Ends cleanly on SIGTERM and
+    Ctrl-C.
     """
     settings = overridden(read_settings(service=True), host, port)
     raise typer.Exit(asyncio.run(_serve(settings)))
 
 
 def worker() -> None:
-    """Do the work of a service that runs with WECOM_SYNC_WORKER=none; with PostgreSQL on any number of hosts."""
+    """Do the work only.
+
+    For a service that runs with WECOM_SYNC_WORKER=none; with PostgreSQL on any number of hosts.
+    """
     raise typer.Exit(asyncio.run(_work(read_settings(service=True))))
 
 
 def migrate() -> None:
-    """Bring the database to the present schema; `serve` and `worker` do it when they start."""
+    """Bring the database to the present schema.
+
+    `serve` and `worker` do it when they start; this does only that.
+    """
     settings = read_settings()
     load_keys(settings)  # makes the folder in which SQLite keeps the database
     asyncio.run(migrate_database(url_of(settings)))

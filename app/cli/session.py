@@ -95,14 +95,10 @@ async def find_source(session: Session, wanted: str) -> Source:
     found = [source for source in living if source.id == wanted] or [s for s in living if s.name == wanted]
     if len(found) > 1:
         ids = ", ".join(source.id for source in found)
-        raise Refused(
-            "request.invalid",
-            "Several sources have this name.",
-            status=422,
-            errors=[FieldError("SOURCE", f"several sources have this name; give the id: {ids}")],
-        )
+        raise _unusable(f"several sources have this name; give the id: {ids}")
     if not found:
-        raise Refused("source.not_found", "There is no such source.", status=404)
+        places = [FieldError("SOURCE", wanted)]
+        raise Refused("source.not_found", "There is no such source.", status=404, errors=places)
     return found[0]
 
 
@@ -115,5 +111,8 @@ async def only_source(session: Session, wanted: str | None) -> Source:
     if len(living) == 1:
         return living[0]
     names = ", ".join(source.name for source in living)
-    message = f"name one of: {names}" if living else "there is no source yet"
-    raise Refused("request.invalid", message, status=422, errors=[FieldError("SOURCE", message)])
+    raise _unusable(f"name one of: {names}" if living else "there is no source yet")
+
+
+def _unusable(problem: str) -> Refused:
+    return Refused("request.invalid", problem, status=422, errors=[FieldError("SOURCE", problem)])

@@ -18,7 +18,10 @@ def simulator(
     departments: Annotated[int, typer.Option(min=1, max=30_000, help="Departments in it.")] = 40,
     seed: Annotated[int, typer.Option(help="The same seed makes the same company.")] = 1,
 ) -> None:
-    """Run a simulated WeCom with a company in it, until stopped. docs/simulator.md describes it."""
+    """Run a simulated WeCom.
+
+    It has a company in it and lives until it is stopped; docs/simulator.md describes it.
+    """
     logs.configure("warning", "console")
     listen(host, port).close()  # a taken port is told before a large company is made
 

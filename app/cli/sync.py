@@ -29,10 +29,11 @@ def sync(
     user: Annotated[list[str] | None, typer.Option(help="Only this userid; may be repeated.")] = None,
     department: Annotated[list[int] | None, typer.Option(help="Only this department; may be repeated.")] = None,
 ) -> None:
-    """Bring the directory to what WeCom says now: everything, or what --user and --department name.
+    """Bring the directory up to date.
 
-    The service carries the run out; where none is running, it is done here. Exit codes: 0 done, 3 some objects failed,
-    4 stopped by the guard, 5 WeCom refused, 6 already running.
+    Everything is read, or what --user and --department name. The service carries the run out; where none is
+    running, it is done here. Exit codes: 0 done, 3 some objects failed, 4 stopped by the guard, 5 WeCom refused, 6
+    already running.
     """
     scope = {"userids": user or [], "department_ids": department or []} if user or department else None
 
