@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import JSONResponse
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.deps import ADMIN, LanguageDep, Service, ServiceDep
@@ -133,26 +134,37 @@ async def change_source(
     "/{source_id}",
     status_code=204,
     summary="Delete a source",
-    responses=problems({404: NOT_FOUND, 422: ("request.invalid", "source.purge_unavailable")}),
+    responses={
+        **problems({404: NOT_FOUND, 422: "request.invalid"}),
+        202: {"model": RunOut, "description": "With `purge`: the run that erases."},
+    },
 )
 async def delete_source(
     source_id: str,
     service: ServiceDep,
     language: LanguageDep,
-    purge: Annotated[bool, Query(description="Erase its directory and history too (not available yet).")] = False,
+    request: Request,
+    purge: Annotated[
+        bool, Query(description="Erase its directory and history too; for a deleted source as well.")
+    ] = False,
     confirm: Annotated[str | None, Query(max_length=100, description="For a purge: the name of the source.")] = None,
-) -> None:
-    """It stops; its directory and history stay readable."""
+) -> Response:
+    """It stops and its secrets are forgotten; its directory and history stay readable unless they are purged."""
     async with service.db.write() as conn:
-        source = await _living(conn, service, source_id)
+        source = await (service.sources.get(conn, source_id) if purge else _living(conn, service, source_id))
         if purge and confirm != source.name:
             raise invalid([FieldError("/query/confirm", field_message("purge_confirm", {}, language))])
-        if purge:
-            raise Refused("source.purge_unavailable", "Erasing a source is not available yet.", status=422)
-        for run_id in await pages.unfinished_runs(conn, source_id):
-            await runs.cancel(conn, run_id)
-        await service.sources.delete(conn, source_id)
-        await audit.record(conn, ADMIN, "source.delete", source_id)
+        if source.deleted_at is None:
+            for run_id in await pages.unfinished_runs(conn, source_id):
+                await runs.cancel(conn, run_id)
+            await service.sources.delete(conn, source_id)
+        run = await runs.order_purge(conn, source_id) if purge else None
+        await audit.record(conn, ADMIN, "source.purge" if purge else "source.delete", source_id)
+    if run is None:
+        return Response(status_code=204)
+    service.engine.wake("runs", source_id)
+    location = request.url.path.replace(f"/sources/{source_id}", f"/runs/{run.id}")
+    return JSONResponse(run_out(run, language).model_dump(mode="json"), 202, headers={"Location": location})
 
 
 @router.post(

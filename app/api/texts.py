@@ -140,19 +140,6 @@ SOURCES: Final[Mapping[str, Texts]] = {
             "Ajoutez une autre source pour l'autre entreprise.",
         ),
     ),
-    "source.purge_unavailable": _texts(
-        Said(
-            "Erasing is not available",
-            "This version cannot erase a source's directory and history yet.",
-            "Delete the source without `purge`.",
-        ),
-        Said("暂不支持清除", "当前版本还不能清除来源的通讯录和历史。", "请不带 `purge` 删除该来源。"),
-        Said(
-            "Effacement indisponible",
-            "Cette version ne sait pas encore effacer l'annuaire et l'historique d'une source.",
-            "Supprimez la source sans `purge`.",
-        ),
-    ),
     "keys.cannot_open": _texts(
         Said(
             "A stored secret cannot be opened",

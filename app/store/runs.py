@@ -87,6 +87,17 @@ async def order(
     return await get(conn, row["id"])
 
 
+async def order_purge(conn: AsyncConnection, source_id: str, trigger: str = "api") -> Run:
+    """Queue the erasure of a deleted source; the one that is queued or running already, if there is one."""
+    query = select(runs.c.id).where(runs.c.source_id == source_id, runs.c.kind == "purge", runs.c.state.in_(ACTIVE))
+    run_id = await conn.scalar(query)
+    if run_id is None:
+        row = blank_row(source_id, kind="purge", trigger=trigger, state="queued")
+        await insert(conn, RunRow, [row])
+        run_id = row["id"]
+    return await get(conn, str(run_id))
+
+
 def blank_row(source_id: str, *, kind: str, trigger: str, state: str) -> dict[str, Any]:
     """The values of a new run's row."""
     defaults = RunRow(id=new_id("run"), source_id=source_id, kind=kind, trigger=trigger, state=state, created_at=now())
@@ -112,6 +123,18 @@ async def waiting_sources(conn: AsyncConnection) -> list[str]:
     """Sources that have a run to be worked on."""
     query = select(runs.c.source_id).where(runs.c.state.in_(ACTIVE), runs.c.target_id.is_(None)).distinct()
     return list((await conn.execute(query)).scalars())
+
+
+async def begin(conn: AsyncConnection, run: Run) -> bool:
+    """Put a run that waits, or was left behind, under way; False when it was cancelled meanwhile."""
+    values = {"state": "running", "attempts": run.attempts + 1, "started_at": run.started_at or now()}
+    query = update(runs).where(runs.c.id == run.id, runs.c.state.in_(ACTIVE)).values(**values).returning(runs.c.id)
+    return (await conn.execute(query)).first() is not None
+
+
+async def cancel_requested(conn: AsyncConnection, run_id: str) -> bool:
+    """Whether somebody asked for a run to be stopped."""
+    return bool(await conn.scalar(select(runs.c.cancel_requested).where(runs.c.id == run_id)))
 
 
 async def save(conn: AsyncConnection, run_id: str, **values: Any) -> bool:
@@ -166,7 +189,7 @@ async def close_approval(conn: AsyncConnection, source_id: str, run_id: str) -> 
 
 async def cancel(conn: AsyncConnection, run_id: str) -> Run:
     """Stop a run: at once when nobody works on it, else between two pages or batches. Refused `run.finished`."""
-    run = await get(conn, run_id)
+    run = await _locked(conn, run_id)
     if run.state in ENDED:
         raise Refused("run.finished", "The run has already finished.")
     if run.state == "running":
@@ -196,8 +219,13 @@ def run_of(row: RowMapping) -> Run:
     return Run(**{**row, "counts": row["counts"] or no_counts()})
 
 
+async def _locked(conn: AsyncConnection, run_id: str) -> Run:
+    await conn.execute(select(runs.c.id).where(runs.c.id == run_id).with_for_update())
+    return await get(conn, run_id)
+
+
 async def _decidable(conn: AsyncConnection, run_id: str, digest: str) -> Run:
-    run = await get(conn, run_id)
+    run = await _locked(conn, run_id)
     carried_out = run.dry_run and run.state in ("succeeded", "partial")
     if run.state != "awaiting_approval" and not carried_out:
         raise Refused("run.not_awaiting_approval", "The run is not awaiting approval.")
@@ -211,6 +239,12 @@ async def active_full(conn: AsyncConnection, source_id: str) -> str | None:
     query = select(runs.c.id).where(runs.c.source_id == source_id, runs.c.kind == "full", runs.c.state.in_(ACTIVE))
     fresh = or_(runs.c.approval.is_(None), runs.c.state == "running")
     return await conn.scalar(query.where(fresh).limit(1))
+
+
+async def is_no_answer(conn: AsyncConnection, run_id: str) -> bool:
+    """Whether a full run says nothing about what happens from now on: it reads already, or changes nothing."""
+    run = await get(conn, run_id)
+    return run.state != "queued" or run.dry_run
 
 
 def _decision(decision: str, digest: str, reason: str | None, by: str) -> dict[str, Any]:

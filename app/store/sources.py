@@ -164,10 +164,11 @@ class Sources:
         return await self._changed(conn, row, values)
 
     async def delete(self, conn: AsyncConnection, id: str) -> Source:
-        """Stop a source for good; its directory and history stay readable. Raises Refused (404 source.not_found)."""
+        """Stop a source for good and forget its secrets; its directory stays. Raises Refused (404 source.not_found)."""
         row = await _row(conn, id, alive=True, lock=True)
         at = now()
         gone = {"deleted_at": at, "updated_at": at, "enabled": False, "next_run_at": None}
+        gone["secrets"] = self._sealer.seal_json({})
         return await self._changed(conn, row, gone | {"version": row["version"] + 1})
 
     async def record(self, conn: AsyncConnection, id: str, **columns: Any) -> None:

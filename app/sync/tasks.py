@@ -19,7 +19,8 @@ from app.errors import AskAdmin, Fenced, Refused, ServiceError, TryLater
 from app.sources.kinds import KINDS
 from app.store import inbox, runs, staging, workers
 from app.store.db import Database, now
-from app.store.leases import free_own
+from app.store.leases import Lease, free_own
+from app.store.purge import erase_some
 from app.store.runs import Run
 from app.store.sources import Source, Sources
 from app.sync.events import drain
@@ -143,6 +144,8 @@ class Worker:
                 return
             async with self.db.read() as conn:
                 source = await self.sources.get(conn, key)
+            if source.deleted_at is not None and task == "runs":
+                await self._close_down(lease, source)
             if source.deleted_at is not None or (task == "events" and not source.enabled):
                 return
             async with self._reading(task, source) as reader:
@@ -164,6 +167,24 @@ class Worker:
             await reader.aclose()
             raise
         self._readers[task, source.id] = (source.version, reader)
+
+    async def _close_down(self, lease: Lease, source: Source) -> None:
+        """End what was under way for a deleted source, and erase it where that was asked for."""
+        while True:
+            async with self.db.read() as conn:
+                run = await runs.next_of(conn, source.id)
+            if run is None:
+                return
+            async with self.db.fenced(lease) as conn:
+                await runs.save(conn, run.id, state="running", started_at=run.started_at or now())
+            more = run.kind == "purge" and not run.cancel_requested
+            while more:
+                async with self.db.fenced(lease) as conn:
+                    more = await erase_some(conn, source.id, run.id)
+                await asyncio.sleep(0)
+            state = "succeeded" if run.kind == "purge" and not run.cancel_requested else "cancelled"
+            async with self.db.fenced(lease) as conn:
+                await runs.save(conn, run.id, state=state, finished_at=now())
 
     async def _recheck(self, task: str, key: str) -> None:
         """Work that came between the last look and the release of the lease had its wake-up refused; and a drain may
@@ -188,10 +209,10 @@ class Worker:
 
     async def _one_run(self, work: Work, run: Run, job: _Job) -> None:
         """One run to its end; a passing fault leaves it as it is, to be resumed at its page after a pause."""
-        log.info("run_started", run=run.id, source=work.source.id, kind=run.kind, attempt=run.attempts + 1)
         async with self.db.fenced(work.lease) as conn:
-            begun = {"state": "running", "attempts": run.attempts + 1, "started_at": run.started_at or now()}
-            await runs.save(conn, run.id, **begun)
+            if not await runs.begin(conn, run):
+                return
+        log.info("run_started", run=run.id, source=work.source.id, kind=run.kind, attempt=run.attempts + 1)
         try:
             if run.attempts >= INTERRUPTIONS:
                 message = f"The run was interrupted {INTERRUPTIONS} times."

@@ -233,14 +233,18 @@ async def test_a_deleted_source_stays_readable_and_takes_nothing_more(api: Api) 
     assert (await api.client.delete(path)).status_code == 404
 
 
-async def test_erasing_is_refused_as_not_available(api: Api) -> None:
+async def test_erasing_is_a_run_and_asks_for_the_name(api: Api) -> None:
     source = await api.source()
     path = f"/api/v1/sources/{source['id']}"
     answer = await api.client.delete(path, params={"purge": "true", "confirm": "Head"})
     assert answer.json()["errors"][0]["pointer"] == "/query/confirm"
-    answer = await api.client.delete(path, params={"purge": "true", "confirm": "Headquarters"})
-    assert (answer.status_code, answer.json()["code"]) == (422, "source.purge_unavailable")
     assert (await api.get(f"/sources/{source['id']}"))["deleted_at"] is None
+    answer = await api.client.delete(path, params={"purge": "true", "confirm": "Headquarters"})
+    assert (answer.status_code, answer.json()["kind"]) == (202, "purge")
+    assert answer.headers["Location"] == f"/api/v1/runs/{answer.json()['id']}"
+    assert (await api.get(f"/sources/{source['id']}"))["deleted_at"]
+    again = await api.client.delete(path, params={"purge": "true", "confirm": "Headquarters"})
+    assert again.json()["id"] == answer.json()["id"]
 
 
 async def test_new_callback_credentials_are_shown_this_once(api: Api) -> None:
