@@ -29,7 +29,10 @@ class Settings(BaseSettings):
     )
     encryption_keys: SecretStr | None = Field(
         None,
-        description="Fernet keys, comma-separated; the first seals, all open. Empty: made on first start, kept in DATA_DIR/encryption-keys.",
+        description=(
+            "Fernet keys, comma-separated; the first seals, all open. "
+            "Empty: made on first start, kept in DATA_DIR/encryption-keys."
+        ),
     )
     public_url: str = Field("http://localhost:8000", description="The address under which WeCom reaches this service.")
     host: str = Field("127.0.0.1", description="Address to listen on.")

@@ -181,7 +181,7 @@ class StagedIdRow(SQLModel, table=True):
 
 
 class PlannedChangeRow(SQLModel, table=True):
-    """One change of a run's plan, written before the first change is made. `state`: planned, applied, withheld, failed."""
+    """A change of a run's plan, written before the first one is made. `state`: planned, applied, withheld, failed."""
 
     __tablename__ = "planned_change"
     __table_args__ = (Index("planned_run", "run_id", "id"), Index("planned_next", "run_id", "state", "rank", "id"))
