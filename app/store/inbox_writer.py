@@ -4,17 +4,18 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.event import Event
 from app.errors import TryLater
-from app.store.db import Database, insert_into, new_id, now
+from app.store.db import Database, new_id, now
 from app.store.inbox import reopened, sources, table
-from app.store.tables import InboxRow
 
 BATCH: Final = 500
 WAITING: Final = 20_000
@@ -159,13 +160,8 @@ class InboxWriter:
 async def store(conn: AsyncConnection, events: Sequence[tuple[str, Event]], arrived: int) -> list[StoredEvent]:
     """Insert (source id, event) pairs, folding duplicates among them and with what is stored; one result per pair."""
     rows = _folded(events, arrived)
-    insert = insert_into(conn, InboxRow)
-    again = table.c.duplicates + insert.excluded.duplicates + 1
-    statement = insert.on_conflict_do_update(
-        index_elements=["source_id", "digest"],
-        set_={"duplicates": again, "arrived": insert.excluded.arrived},
-    ).returning(table.c.source_id, table.c.digest, table.c.id, table.c.state, table.c.kind)
-    kept = {(row.source_id, row.digest): row for row in await conn.execute(statement, list(rows.values()))}
+    stored = await conn.execute(_statement(conn.dialect.name), list(rows.values()))
+    kept = {(row.source_id, row.digest): row for row in stored}
     settled = {row.id for row in kept.values() if row.state != "pending" and row.kind != "none"}
     if settled:
         await conn.execute(update(table).where(table.c.id.in_(settled)).values(reopened()))
@@ -176,6 +172,17 @@ async def store(conn: AsyncConnection, events: Sequence[tuple[str, Event]], arri
         proposed = rows.pop((source_id, event.digest), None)
         results.append(StoredEvent(row.id, proposed is not None and proposed["id"] == row.id, row.id in settled))
     return results
+
+
+@cache
+def _statement(dialect: str) -> "sqlite.Insert | postgresql.Insert":
+    """Built once: putting it together costs more than running it."""
+    insert = postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+    again = table.c.duplicates + insert.excluded.duplicates + 1
+    return insert.on_conflict_do_update(
+        index_elements=["source_id", "digest"],
+        set_={"duplicates": again, "arrived": insert.excluded.arrived},
+    ).returning(table.c.source_id, table.c.digest, table.c.id, table.c.state, table.c.kind)
 
 
 def _folded(events: Sequence[tuple[str, Event]], arrived: int) -> dict[tuple[str, str], dict[str, Any]]:
