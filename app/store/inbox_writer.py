@@ -11,6 +11,7 @@ from sqlalchemy import select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.dml import ReturningInsert
 
 from app.core.event import Event
 from app.errors import TryLater
@@ -175,7 +176,7 @@ async def store(conn: AsyncConnection, events: Sequence[tuple[str, Event]], arri
 
 
 @cache
-def _statement(dialect: str) -> "sqlite.Insert | postgresql.Insert":
+def _statement(dialect: str) -> ReturningInsert[Any]:
     """Built once: putting it together costs more than running it."""
     insert = postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
     again = table.c.duplicates + insert.excluded.duplicates + 1
