@@ -81,6 +81,17 @@ async def members_of(conn: AsyncConnection, source_id: str, department_id: int) 
     return list((await conn.execute(query)).scalars())
 
 
+async def in_sight(conn: AsyncConnection, source_id: str, keys: Collection[str]) -> list[str]:
+    """Which of these people (lower case) are not unmanaged."""
+    query = select(users.c.user_key).where(
+        users.c.source_id == source_id,
+        users.c.user_key.in_(keys),
+        users.c.superseded_at.is_(None),
+        users.c.unmanaged_since.is_(None),
+    )
+    return list((await conn.execute(query)).scalars())
+
+
 async def visible_departments(conn: AsyncConnection, source_id: str) -> set[int]:
     """The WeCom ids of the departments that the last reads could see."""
     query = select(departments.c.department_id).where(

@@ -3,14 +3,14 @@
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from sqlalchemy import case, distinct, func, or_, select, update
+from sqlalchemy import Text, case, cast, distinct, func, or_, select, update
 from sqlalchemy import delete as sql_delete
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.directory import Change, GuardKind, object_of
 from app.core.guard import COUNTED, Loss, Trip, destroyed
 from app.store.bulk import insert, table_of
-from app.store.directory import existing_counts, valued
+from app.store.directory import departments, existing_counts, users, valued
 from app.store.tables import PlannedChangeRow
 
 planned = table_of(PlannedChangeRow)
@@ -154,7 +154,7 @@ async def counts(
     conn: AsyncConnection, run_id: str, seen: dict[str, int], unmanaged: dict[str, int]
 ) -> dict[str, dict[str, int]]:
     """A run's result per kind of object: objects, not changes. `seen` are the objects read, `unmanaged` those that are
-    out of sight now."""
+    out of sight now, to which comes what a dry run would add or take."""
     totals = {kind: dict.fromkeys(OUTCOMES, 0) for kind in ("departments", "users", "memberships")}
     outcome = case((planned.c.state.in_(("withheld", "failed")), planned.c.state), else_=planned.c.action)
     query = select(planned.c.kind, outcome, func.count(distinct(func.lower(planned.c.key))))
@@ -169,13 +169,15 @@ async def counts(
             planned.c.run_id == run_id, *read, planned.c.state != "failed", planned.c.action != "unmanage"
         )
         totals[kind]["unchanged"] = max(0, seen.get(kind, 0) - (await conn.scalar(touched) or 0))
-        totals[kind]["unmanaged"] = unmanaged.get(kind, 0)
+        totals[kind]["unmanaged"] = unmanaged.get(kind, 0) + await _unmanaged_by(conn, run_id, kind[:-1])
     return totals
 
 
-async def any_in(conn: AsyncConnection, run_id: str, *states: str) -> bool:
-    """Whether a plan has a change in one of these states."""
-    query = select(planned.c.id).where(planned.c.run_id == run_id, planned.c.state.in_(states)).limit(1)
+async def any_in(conn: AsyncConnection, run_id: str, state: str, *, kind: str | None = None) -> bool:
+    """Whether a plan has a change (of one kind of object) in this state."""
+    query = select(planned.c.id).where(planned.c.run_id == run_id, planned.c.state == state).limit(1)
+    if kind:
+        query = query.where(planned.c.kind == kind)
     return (await conn.execute(query)).first() is not None
 
 
@@ -183,6 +185,26 @@ async def total(conn: AsyncConnection, run_id: str, *states: str) -> int:
     """How many changes of a plan are in these states."""
     where = (planned.c.run_id == run_id, or_(*(planned.c.state == state for state in states)))
     return await conn.scalar(select(func.count()).select_from(planned).where(*where)) or 0
+
+
+async def _unmanaged_by(conn: AsyncConnection, run_id: str, kind: str) -> int:
+    """By how much what is still only planned would change the number of objects out of sight."""
+    table = users if kind == "user" else departments
+    where = (planned.c.run_id == run_id, planned.c.kind == kind, planned.c.state == "planned")
+    lost = select(func.count()).select_from(planned).where(*where, planned.c.action == "unmanage")
+    seen = cast(planned.c.after, Text).contains('"unmanaged_since"') & (planned.c.action != "unmanage")
+    joined = planned.join(table, table.c.id == planned.c.object_id)
+    found = (
+        select(func.count(distinct(table.c.id)))
+        .select_from(joined)
+        .where(
+            *where,
+            table.c.active,
+            table.c.unmanaged_since.is_not(None),
+            seen | planned.c.action.in_(("deactivate", "remove")),
+        )
+    )
+    return (await conn.scalar(lost) or 0) - (await conn.scalar(found) or 0)
 
 
 async def _blanked(conn: AsyncConnection, run_id: str) -> dict[str, int]:

@@ -8,12 +8,12 @@ from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.directory import Change, key_of, object_of
-from app.store import plans, staging
+from app.store import plans, runs, staging
 from app.store.changes import Origin, lock
 from app.store.db import now
 from app.store.directory import Mark, stored_departments, stored_users, write
 from app.store.runs import Run
-from app.sync.report import Report
+from app.sync.report import Cancelled, Report
 from app.sync.work import Work
 
 MOST, LEAST = 1000, 50
@@ -49,6 +49,8 @@ async def apply_plan(work: Work, run: Run, report: Report) -> None:
 async def _one_batch(work: Work, run: Run, size: int, *, one: bool) -> int:
     async with work.db.fenced(work.lease) as conn:
         await lock(conn, work.source.id)
+        if await runs.cancel_requested(conn, run.id):
+            raise Cancelled
         found = await plans.batch(conn, run.id, size, one=one)
         if not found:
             return 0

@@ -49,11 +49,9 @@ async def drain(work: Work) -> None:
     while True:
         async with work.db.read() as conn:
             events = await inbox.due(conn, work.source.id, now())
-        if not events:
+        batch = _batch(await _read_now(work, events)) if events else []
+        if not batch:
             return
-        if await _left_to_full_sync(work, events):
-            return
-        batch = _batch(events)
         repeated = [event for event in batch if event in again]
         again = await _round(work, batch, final=bool(repeated))
 
@@ -78,8 +76,8 @@ async def _round(work: Work, batch: Sequence[PendingEvent], *, final: bool) -> l
     return outcome.again
 
 
-async def _left_to_full_sync(work: Work, events: Sequence[PendingEvent]) -> bool:
-    """Whether a full sync is (or is put) under way that answers these events more cheaply."""
+async def _read_now(work: Work, events: Sequence[PendingEvent]) -> Sequence[PendingEvent]:
+    """The events that are not left to a full sync: one is, or is put, under way and answers the others more cheaply."""
     range_ = range_of(work.source)
     ids_only = range_ is not None and not range_.details  # then only a list of everybody answers anything
     imports = [event for event in events if ids_only or _moves_the_range(event, range_)]
@@ -87,21 +85,23 @@ async def _left_to_full_sync(work: Work, events: Sequence[PendingEvent]) -> bool
         source = await work.sources.get(conn, work.source.id)
         places = len(await visible_departments(conn, source.id))
         active = await runs.active_full(conn, source.id)
+        begun = active is not None and await runs.is_no_answer(conn, active)
     objects = {obj for event in events for obj in _objects(event)}
     many = ids_only or len(objects) > places + 4
     if active and many and (ids_only or not imports):
-        return True
+        return []
     every = IDS_ONLY_EVERY if ids_only else ESCALATE_EVERY
     rested = source.escalated_at is None or now() - source.escalated_at >= every
     if not rested and (ids_only or not imports):
-        return ids_only
+        return [] if ids_only else events
     if not imports and not many:
-        return False
-    async with work.db.fenced(work.lease) as conn:
-        run_id = active or await _order(conn, work)
-        await work.sources.record(conn, source.id, escalated_at=now())
-        await inbox.mark_applied(conn, imports, at=now(), run_id=run_id, reason="full_sync")
-    return many or len(imports) == len(events)
+        return events
+    if not begun:
+        async with work.db.fenced(work.lease) as conn:
+            run_id = active or await _order(conn, work)
+            await work.sources.record(conn, source.id, escalated_at=now())
+            await inbox.mark_applied(conn, imports, at=now(), run_id=run_id, reason="full_sync")
+    return [] if many else [event for event in events if event not in imports]
 
 
 def _moves_the_range(event: PendingEvent, range_: Range | None) -> bool:
@@ -230,8 +230,9 @@ def _out_of_sight(objects: Collection[Object], found: Found) -> bool:
     """Whether an event told nothing that we may know: all its objects are unreadable and not proven gone."""
     for kind, key in objects:
         read = _read(kind, key, found)
+        shown = read.user if isinstance(read, UserRead) else read and read.department
         gone = key in found.gone_users if kind == "user" else int(key) in found.gone_departments
-        if gone or (isinstance(read, UserRead) and read.user) or (isinstance(read, DepartmentRead) and read.department):
+        if shown or gone or (kind, key) in found.former:
             return False
     return True
 

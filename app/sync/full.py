@@ -81,15 +81,16 @@ class FullSync:
         run, source = self.run, self.work.source
         async with self.db.fenced(self.work.lease) as conn:
             await lock(conn, source.id)
+            complete = not await plans.any_in(conn, run.id, "failed", kind="department")
             state = await self._outcome(conn)
+            if not run.dry_run and complete:
+                await settle(conn, source.id, run.id, at=now())
             if not run.dry_run:
-                if self.swept is not None and not self.swept.incomplete:
-                    await settle(conn, source.id, run.id, at=now())
                 await reopen_overtaken(conn, source.id, run.id)
-                if state == "awaiting_approval":
-                    await runs.open_approval(conn, source.id, run.id)
-                else:
-                    await runs.supersede_approval(conn, source.id)
+            if state == "awaiting_approval":
+                await runs.open_approval(conn, source.id, run.id)
+            elif not run.dry_run and complete:
+                await runs.supersede_approval(conn, source.id)
             seen = await staging.staged_counts(conn, run.id)
             counts = await plans.counts(conn, run.id, seen, await unmanaged_counts(conn, source.id))
             ended = None if state == "awaiting_approval" else now()
@@ -100,5 +101,4 @@ class FullSync:
     async def _outcome(self, conn: AsyncConnection) -> str:
         if not self.run.dry_run and await plans.any_in(conn, self.run.id, "withheld"):
             return "awaiting_approval"
-        failed = (self.swept is not None and self.swept.incomplete) or await plans.any_in(conn, self.run.id, "failed")
-        return "partial" if failed else "succeeded"
+        return "partial" if await plans.any_in(conn, self.run.id, "failed") else "succeeded"

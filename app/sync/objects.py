@@ -62,13 +62,15 @@ class Wanted:
 
 @dataclass(slots=True)
 class Found:
-    """What the reads said. `gone_*` are proven, by the number of the read that began the proof; `errors` by
-    ("user" | "department", key) are reads that failed for one object only."""
+    """What the reads said. `gone_*` are proven, by the number of the read that began the proof; `former` are objects
+    that could not be read and that we hold as gone already; `errors` are reads that failed for one object only. Both by
+    ("user" | "department", key)."""
 
     users: dict[str, UserRead] = field(default_factory=dict)
     departments: dict[int, DepartmentRead] = field(default_factory=dict)
     gone_users: dict[str, int] = field(default_factory=dict)
     gone_departments: dict[int, int] = field(default_factory=dict)
+    former: set[tuple[str, str]] = field(default_factory=set)
     errors: dict[tuple[str, str], ServiceError] = field(default_factory=dict)
     range: Range | None = None
 
@@ -88,13 +90,14 @@ async def read_objects(work: Work, wanted: Wanted, *, waiting: Collection[tuple[
     Nothing is proven about the objects in `waiting`: their events announced that they exist.
     """
     found = Found(range=range_of(work.source) or await work.reader.range())
-    await _read_departments(work, wanted, found)
+    await _read_departments(work, wanted.departments, found)
     await _prove_departments(work, wanted, found, waiting)
     answers, errors = await gather_bounded(
         wanted.users, lambda key: work.reader.user(wanted.users[key]), catch=(TryLater, AskAdmin)
     )
     found.users = answers
     _keep_errors(found, "user", errors, answered=bool(answers or found.departments))
+    await _read_departments(work, await _unknown_places(work, found), found)
     await _prove_users(work, found, waiting)
     return found
 
@@ -127,18 +130,28 @@ def range_of(source: Source) -> Range | None:
     return Range(**{**source.range, **lists})
 
 
-async def _read_departments(work: Work, wanted: Wanted, found: Found) -> None:
-    """Read the departments, and upwards every parent that we have not seen yet."""
+async def _read_departments(work: Work, numbers: Collection[int], found: Found) -> None:
+    """Read the departments, upwards every parent that we have not seen yet, and what with them would be a cycle."""
     async with work.db.read() as conn:
         known = await visible_departments(conn, work.source.id)
-    missing = set(wanted.departments)
+        parents = await parents_of(conn, work.source.id)
+    missing = set(numbers)
     while missing:
         answers, errors = await gather_bounded(missing, work.reader.department, catch=(TryLater, AskAdmin))
         found.departments |= answers
         _keep_errors(found, "department", {str(k): e for k, e in errors.items()}, answered=bool(answers))
-        parents = {read.raw_parent_id for read in answers.values() if read.department and read.raw_parent_id}
+        shown = {number: read for number, read in answers.items() if read.department}
+        parents |= {number: (read.raw_parent_id or None, read.observed) for number, read in shown.items()}
+        above = {read.raw_parent_id for read in shown.values() if read.raw_parent_id} - known
         failed = {int(key) for kind, key in found.errors if kind == "department"}
-        missing = {number for number in parents if number} - known - set(found.departments) - failed
+        missing = (above | cut_cycles(parents)) - set(found.departments) - failed
+
+
+async def _unknown_places(work: Work, found: Found) -> set[int]:
+    """Departments in which people turned up and that we have not seen yet."""
+    seats = {number for read in found.users.values() if read.user for number in places_of(read.user) or ()}
+    async with work.db.read() as conn:
+        return seats - await visible_departments(conn, work.source.id) - set(found.departments)
 
 
 async def _prove_departments(work: Work, wanted: Wanted, found: Found, waiting: Collection[tuple[str, str]]) -> None:
@@ -147,9 +160,12 @@ async def _prove_departments(work: Work, wanted: Wanted, found: Found, waiting: 
     async with work.db.read() as conn:
         held = await stored_departments(conn, work.source.id, candidates)
     candidates = {number for number, stored in held.items() if stored.active}
+    found.former |= {("department", str(number)) for number in held if number not in candidates}
     if not candidates or not found.range or not (found.range.everything or found.range.lists_ids):
         return
     observed, present = await work.reader.department_ids()
+    if not found.range.lists_ids and not await _same_range(work, found.range):
+        return
     found.gone_departments = {number: observed for number in candidates if number not in present}
     async with work.db.read() as conn:
         for number in found.gone_departments:
@@ -161,12 +177,18 @@ async def _prove_users(work: Work, found: Found, waiting: Collection[tuple[str, 
     async with work.db.read() as conn:
         held = await stored_users(conn, work.source.id, unread)
     candidates = {key: unread[key] for key, stored in held.items() if stored.active}
+    found.former |= {("user", key) for key in held if key not in candidates}
     if not candidates or not found.range:
         return
     if found.range.lists_ids:
         found.gone_users = await absent_from_two_passes(work, candidates)
-    elif found.range.everything and (await work.reader.range()).fingerprint == found.range.fingerprint:
+    elif found.range.everything and await _same_range(work, found.range):
         found.gone_users = {key: read.observed for key, read in candidates.items() if read.errcode == NOT_FOUND}
+
+
+async def _same_range(work: Work, range_: Range) -> bool:
+    """Whether what could be seen at the last sweep can still be seen: else an absence proves nothing."""
+    return (await work.reader.range()).fingerprint == range_.fingerprint
 
 
 async def absent_from_two_passes(work: Work, candidates: Collection[str]) -> dict[str, int]:

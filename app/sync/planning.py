@@ -18,7 +18,7 @@ from app.core.plan import (
 from app.store import plans, staging
 from app.store.changes import lock
 from app.store.db import now
-from app.store.directory import departed, stored_departments, stored_users
+from app.store.directory import departed, in_sight, stored_departments, stored_users
 from app.store.evidence import pending_renames
 from app.store.runs import Run
 from app.sync.report import Report
@@ -48,8 +48,6 @@ class Planner:
             self.readable = frozenset(await staging.readable(conn, self.run.id))
             if not self.run.dry_run:
                 await self.work.sources.record(conn, self.work.source.id, swept=swept, swept_at=at)
-            for item in sorted(self.swept.bad_users):
-                await plans.fail(conn, self.run.id, "user", item, "unreadable_record")
         gone = await self._plan_departments(at)
         async with self.db.read() as conn:
             places = await staging.staged_places(conn, self.run.id)
@@ -57,6 +55,9 @@ class Planner:
         in_range = set(places) | gone
         renamed = await self._plan_users(in_range, renames)
         await self._plan_absent(at, in_range, renamed)
+        async with self.db.fenced(self.work.lease) as conn:
+            for (kind, key), reason in sorted(self.swept.bad.items()):
+                await plans.fail(conn, self.run.id, kind, key, reason)
         return self.readable
 
     async def _plan_departments(self, at: datetime) -> set[int]:
@@ -65,7 +66,8 @@ class Planner:
         async with self.db.read() as conn:
             found = await staging.differing_departments(conn, self.run.id, source_id)
             differing = {department.department_id: (department, observed) for department, observed in found}
-            missing = await staging.missing_departments(conn, self.run.id, source_id)
+            unseen = await staging.missing_departments(conn, self.run.id, source_id)
+            missing = [] if self.swept.incomplete else unseen
             held = await stored_departments(conn, source_id, {*differing, *missing})
         changes: list[Change] = []
         for department in parents_first(pair[0] for pair in differing.values()):
@@ -125,11 +127,12 @@ class Planner:
         return held if read.user is None and read.bad is None else None
 
     async def _plan_absent(self, at: datetime, in_range: Collection[int], renamed: Collection[str]) -> None:
-        missing = [key for key in await self._missing() if key not in renamed and key not in self.swept.bad_users]
-        if not missing:
+        bad = self.swept.bad
+        missing = [key for key in await self._missing() if key not in renamed and ("user", key) not in bad]
+        if not missing or self.swept.incomplete:
             return
-        gone = set() if self.swept.incomplete or self.swept.unnamed_bad else await self._gone_users(missing, in_range)
-        still = await self._unstaged(missing)
+        gone = await self._gone_users(missing, in_range)
+        still = {key for key in await self._unstaged(missing) if ("user", key) not in bad}
         for start in range(0, len(missing), BATCH):
             keys = [key for key in missing[start : start + BATCH] if key in still]
             async with self.db.read() as conn:
@@ -139,7 +142,7 @@ class Planner:
                 c for k, item in held.items() if k not in gone for c in plan_unseen_user(item, self.swept.since, at)
             ]
             await self._add(leavers, plans.LEAVERS)
-            await self._add([] if self.swept.incomplete else unseen, plans.PEOPLE)
+            await self._add(unseen, plans.PEOPLE)
 
     async def _missing(self) -> list[str]:
         keys: list[str] = []
@@ -167,23 +170,37 @@ class Planner:
     async def _gone_users(self, missing: list[str], in_range: Collection[int]) -> set[str]:
         """Who of the missing is proven gone; whoever turns up while we ask is staged and planned."""
         if self.swept.range.lists_ids:
-            return await self._not_listed(missing)
+            gone = await self._not_listed(missing)
+            await self._look_for([key for key in missing if key not in gone], in_range)
+            return gone
         if not self.swept.range.everything:
             return set()
         if len(missing) > ASK_ONE_BY_ONE:
             return await self._sweep_again(missing, in_range)
-        return await self._ask(missing, in_range)
+        gone = await self._ask(missing, in_range)
+        return gone if not gone or await self.sweep.same_range() else set()
+
+    async def _look_for(self, listed: list[str], in_range: Collection[int]) -> None:
+        """Who exists and was in sight before has perhaps only moved while we read."""
+        lost: list[str] = []
+        for start in range(0, len(listed), BATCH):
+            async with self.db.read() as conn:
+                lost += await in_sight(conn, self.work.source.id, listed[start : start + BATCH])
+            if len(lost) > ASK_ONE_BY_ONE:
+                return
+        if self.swept.range.details:
+            await self._ask(lost, in_range)
 
     async def _sweep_again(self, missing: list[str], in_range: Collection[int]) -> set[str]:
-        """Too many to ask one by one: whom a second sweep does not see either is gone."""
-        await self.sweep.read_users(await self.sweep.staged_ids(), prefix="second:")
+        """Too many to ask one by one: whom a second complete sweep does not see either is gone."""
+        whole = await self.sweep.read_users_again()
         still = await self._unstaged(missing)
         turned_up = [key for key in missing if key not in still]
         for start in range(0, len(turned_up), BATCH):
             async with self.db.read() as conn:
                 there = await staging.staged(conn, self.run.id, turned_up[start : start + BATCH])
             await self._replan({key: (user, observed) for key, (observed, user) in there.items()}, in_range)
-        return set() if self.swept.incomplete or self.swept.unnamed_bad else still
+        return still if whole and not self.swept.unnamed else set()
 
     async def _not_listed(self, missing: list[str]) -> set[str]:
         candidates: set[str] = set(missing)
@@ -207,6 +224,7 @@ class Planner:
                 await staging.stage_users(conn, self.run.id, [(user, observed)])
         if there:
             await self._replan(there, in_range)
+        self.swept.bad |= {("user", key): read.bad.reason for key, read in answers.items() if read.bad}
         return {key for key, read in answers.items() if read.user is None and read.errcode == NOT_FOUND}
 
     async def _replan(self, there: Mapping[str, tuple[User, int]], in_range: Collection[int]) -> None:

@@ -1,13 +1,13 @@
 """Reading a whole source, page by page, into staging; a killed run goes on at its page."""
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Final
 
 from app.core.directory import Department, key_of
 from app.core.plan import cut_cycles
-from app.core.ports import DepartmentsRead, Range, UsersPage
+from app.core.ports import BadRecord, DepartmentsRead, Range, UsersPage
 from app.store import plans, runs, staging
 from app.store.db import now
 from app.store.runs import Run
@@ -21,15 +21,19 @@ RESUME_WITHIN: Final = timedelta(minutes=15)
 class Swept:
     """What a sweep saw, besides the staged rows. `since` is the observation number before its first read.
 
-    `incomplete`: a page could not be read or understood, so nobody is absent. `unnamed_bad`: a record had no userid, so
-    nobody is gone. `bad_users` are those whose record could not be understood.
+    `bad` are the objects that could not be read or understood, with the reason, by (kind, key): people under the
+    compared form of their userid. `unnamed`: a record had no userid, so nobody is gone.
     """
 
     range: Range
     since: int = 0
-    incomplete: bool = False
-    unnamed_bad: bool = False
-    bad_users: set[str] = field(default_factory=set)
+    unnamed: bool = False
+    bad: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    @property
+    def incomplete(self) -> bool:
+        """A department could not be read or understood: nothing that was not seen is absent."""
+        return any(kind == "department" for kind, _ in self.bad)
 
 
 class Sweep:
@@ -53,8 +57,7 @@ class Sweep:
             await self.stage_pass(1)
         await self._read_again(done)
         after = await self.work.reader.range()
-        if after.fingerprint != self.swept.range.fingerprint:
-            self.report.warn("range.changed", "The visible range changed while it was read; nobody is counted as gone.")
+        if not self._is_same(after):
             self.swept.range = replace(after, everything=False, lists_ids=False)
         self._explain_range(after)
         return self.swept
@@ -66,8 +69,9 @@ class Sweep:
         if fresh and run.sweep_from and run.fingerprint == range_.fingerprint:
             async with self.db.read() as conn:
                 done = await staging.done_pages(conn, run.id)
-            for note in done.values():
-                self._note_bad((note or {}).get("bad", ()))
+            for key, note in done.items():
+                bad = [BadRecord(**item) for item in (note or {}).get("bad", ())]
+                self._note(bad, key.removeprefix("again:").removeprefix("second:"))
             return set(done)
         while await self._cleared():
             pass
@@ -91,8 +95,7 @@ class Sweep:
             self.report.warn(
                 "department.cycle", f"{len(cut)} departments were their own ancestors; they are kept at the top."
             )
-        bad = [{"kind": item.kind, "key": item.key, "reason": item.reason} for item in read.bad]
-        self._note_bad(bad)
+        bad = self._note(read.bad)
         async with self.db.fenced(self.work.lease) as conn:
             await staging.stage_departments(conn, self.run.id, departments, read.observed)
             key = "departments" if first else "departments:2"
@@ -127,9 +130,8 @@ class Sweep:
     async def _stage_pages(self, pages: list[UsersPage], prefix: str) -> None:
         rows = []
         for page in pages:
-            bad = [{"kind": item.kind, "key": item.key, "reason": item.reason} for item in page.bad]
-            self._note_bad(bad)
-            rows.append((prefix + page.key, page.observed, {"bad": bad, "gone_department": page.gone_department}))
+            note = {"bad": self._note(page.bad, page.key), "gone_department": page.gone_department}
+            rows.append((prefix + page.key, page.observed, note))
         async with self.db.fenced(self.work.lease) as conn:
             read = [(user, page.observed) for page in pages for user in page.users]
             await staging.stage_users(conn, self.run.id, read)
@@ -163,22 +165,47 @@ class Sweep:
             notes = await staging.done_pages(conn, self.run.id)
         asked = [note for key, note in notes.items() if note and key.startswith("again:")]
         refused = {note["gone_department"] for note in asked if note.get("gone_department")}
+        for number in sorted(refused & last):
+            self.swept.bad["department", str(number)] = "members_unreadable"
         if refused & last:
-            self.swept.incomplete = True
             self.report.warn(
                 "department.unreadable", f"The members of {len(refused & last)} departments could not be read."
             )
 
-    def _note_bad(self, bad: Iterable[dict[str, Any]]) -> None:
+    async def read_users_again(self) -> bool:
+        """A second reading of everybody; whether it missed no department and what could be seen stayed the same."""
+        before = await self.work.reader.departments()
+        numbers = {department.department_id for department in before.departments}
+        await self.read_users(numbers, prefix="second:")
+        after = await self.work.reader.departments()
+        left = {department.department_id for department in after.departments}
+        async with self.db.read() as conn:
+            notes = await staging.done_pages(conn, self.run.id)
+        asked = [note for key, note in notes.items() if note and key.startswith("second:")]
+        refused = {note["gone_department"] for note in asked if note.get("gone_department")}
+        whole = not before.bad and not after.bad and not refused & left and left <= numbers
+        return whole and await self.same_range()
+
+    async def same_range(self) -> bool:
+        """Whether what can be seen is still what could be seen when the sweep began; a warning if not."""
+        return self._is_same(await self.work.reader.range())
+
+    def _is_same(self, range_: Range) -> bool:
+        same = range_.fingerprint == self.swept.range.fingerprint
+        if not same:
+            self.report.warn("range.changed", "The visible range changed while it was read; nobody is counted as gone.")
+        return same
+
+    def _note(self, bad: Iterable[BadRecord], page: str = "") -> list[dict[str, Any]]:
+        """Keep what could not be understood; gives it in the form in which a page is staged."""
         for item in bad:
-            if item["kind"] == "user" and item["key"]:
-                self.swept.bad_users.add(key_of(item["key"]))
-            elif item["kind"] == "user":
-                self.swept.unnamed_bad = True
+            self.swept.bad[item.kind, key_of(item.key)] = item.reason
+            if item.kind == "department":
+                self.report.warn("department.bad_record", f"A department record was skipped: {item.reason}")
+            elif item.key.startswith(f"{page}#"):
+                self.swept.unnamed = True
                 self.report.warn("user.unnamed", "A record without a userid was skipped; nobody is counted as gone.")
-            else:
-                self.swept.incomplete = True
-                self.report.warn("department.bad_record", f"A department record was skipped: {item['reason']}")
+        return [asdict(item) for item in bad]
 
     def _explain_range(self, range_: Range) -> None:
         if not range_.details:
