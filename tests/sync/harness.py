@@ -1,15 +1,15 @@
 """A simulated company, a database and a worker, joined as in the running service, but without its web server."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import httpx
 from cryptography.fernet import Fernet
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
 
 from app.core.directory import WITHHELD
 from app.simulator import Company, Simulator, render
@@ -42,6 +42,7 @@ from app.sync import events
 from app.sync.tasks import Worker
 
 TOKEN, AES_KEY = "hJqcu3uJ9Tn2gXPmxx2w9kkCkCE2EPYo", "6qkdMrq68nTKduznJYO1A37W2oEgpkMUvkttRToqhUt"
+WIDE = {"max_percent": 100, "max_count": 1_000_000, "floor": 0}
 ENDED = (*runs.ENDED, "awaiting_approval")
 users, departments, memberships = table_of(UserRow), table_of(DepartmentRow), table_of(MembershipRow)
 budget = table_of(BudgetRow)
@@ -58,7 +59,6 @@ class Bench:
     worker: Worker
     inbox: InboxWriter
     sealer: Sealer
-    extra_workers: list[Worker] = field(default_factory=list)
 
     @property
     def company(self) -> Company:
@@ -95,10 +95,10 @@ class Bench:
         kind = KINDS["wecom"]
         async with self.db.read() as conn:
             config = kind.config.model_validate(await self.sources.revealed(conn, self.source.id))
-        for event in told:
-            if not event.raised_in(form) or (event.agent_id is not None and not apps):
+        for news in told:
+            if not news.raised_in(form) or (news.agent_id is not None and not apps):
                 continue
-            sealed = encrypt(AES_KEY, render(event, self.company.corp_id, form).encode(), self.company.corp_id)
+            sealed = encrypt(AES_KEY, render(news, self.company.corp_id, form).encode(), self.company.corp_id)
             query = {"timestamp": "1", "nonce": "2", "msg_signature": sign(TOKEN, "1", "2", sealed)}
             body = f"<xml><Encrypt><![CDATA[{sealed}]]></Encrypt></xml>".encode()
             read, _ = kind.listener.receive(kind.callback_pairs(config), query, body)
@@ -125,6 +125,26 @@ class Bench:
         async with self.db.write() as conn:
             await conn.execute(budget.delete())
         self.worker.tokens = Tokens(self.db, self.sealer, "worker-1")
+
+    async def restart(self) -> None:
+        """The worker is torn out of whatever it does, and started again."""
+        was = self.worker
+        await was.stop()
+        self.worker = Worker(
+            self.db, self.sources, was.tokens, was.owner, was.open_reader, tick_seconds=3600, tries=was.tries
+        )
+        await self.worker.start()
+
+    async def take_over(self) -> None:
+        """Somebody else claims the lease of the runs, and lets go of it."""
+        async with self.db.write() as conn:
+            where = leases.c.id == f"{self.source.id}:sync"
+            await conn.execute(leases.update().where(where).values(token=leases.c.token + 1, owner=None, until=None))
+
+    async def unguarded(self) -> None:
+        """Let the guard stop nothing."""
+        async with self.db.write() as conn:
+            await self.sources.patch(conn, self.source.id, {"guard": WIDE})
 
     def rest(self) -> None:
         """Let the pauses after failures pass."""
@@ -268,7 +288,7 @@ async def bench(
         factory = client or make_client
         return WeComReader(
             read,
-            tokens=worker.tokens,
+            tokens=made.worker.tokens,
             observe=observe or db.observe,
             client_factory=factory,
             patience=1,
@@ -278,16 +298,26 @@ async def bench(
     inbox = InboxWriter(db)
     worker = Worker(db, sources, tokens, "worker-1", open_reader=open_reader, tick_seconds=3600, tries=1)
     await worker.start()
+    made = Bench(simulator, db, sources, source, worker, inbox, sealer)
     try:
-        yield Bench(simulator, db, sources, source, worker, inbox, sealer)
+        yield made
     finally:
-        await worker.stop()
+        await made.worker.stop()
         await inbox.close()
 
 
 @asynccontextmanager
-async def sweep_held(desk: Bench, when: Any, *, staged: Collection[str] = (), **held: Any) -> AsyncIterator[Run]:
-    """A full sync that stands still at a call, the pages named in `staged` behind it; it ends well with the block."""
+async def sweep_held(desk: Bench, when: Any, **held: Any) -> AsyncIterator[Run]:
+    """As `run_held`, and it ends well."""
+    async with run_held(desk, when, **held) as run:
+        yield run
+    ended = await desk.run(run.id)
+    assert ended.state in ("succeeded", "partial"), ended
+
+
+@asynccontextmanager
+async def run_held(desk: Bench, when: Any, *, staged: Collection[str] = (), **held: Any) -> AsyncIterator[Run]:
+    """A full sync that stands still at a call, the pages named in `staged` behind it; it ends with the block."""
     barrier = desk.simulator.hold(when, **held)
     run = await desk.order()
     await barrier.reached()
@@ -301,8 +331,6 @@ async def sweep_held(desk: Bench, when: Any, *, staged: Collection[str] = (), **
     finally:
         barrier.release()
         await desk.worker.settled()
-    ended = await desk.run(run.id)
-    assert ended.state in ("succeeded", "partial"), ended
 
 
 def members_of(department: int) -> Callable[[Any], bool]:
@@ -322,6 +350,25 @@ def first(matches: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return meant
 
 
+@contextmanager
+def once_written(
+    db: Database, statement: str, act: Callable[[], Awaitable[None]]
+) -> Iterator[list[asyncio.Task[None]]]:
+    """As soon as a statement that begins so is sent, let `act` be the next to write."""
+    acting: list[asyncio.Task[None]] = []
+
+    def watch(_conn: object, _cursor: object, text: str, *_rest: object) -> None:
+        if text.startswith(statement) and not acting:
+            acting.append(asyncio.ensure_future(act()))
+
+    engine = db._writer.sync_engine
+    event.listen(engine, "before_cursor_execute", watch)
+    try:
+        yield acting
+    finally:
+        event.remove(engine, "before_cursor_execute", watch)
+
+
 async def no_sleep(_seconds: float) -> None:
     """Pauses between retries are not what these tests are about."""
     await asyncio.sleep(0)
@@ -330,7 +377,7 @@ async def no_sleep(_seconds: float) -> None:
 async def until(condition: Callable[[], Any], seconds: float = 20) -> None:
     """Wait until an awaitable condition holds."""
     async with asyncio.timeout(seconds):
-        while not await condition():
+        while not await condition():  # noqa: ASYNC110 - it is a row that changes
             await asyncio.sleep(0.02)
 
 
