@@ -16,7 +16,7 @@ from app.main import create_app
 from app.settings import Settings
 from app.simulator import Company, Simulator
 
-from .conftest import CANARIES, Program, command, until
+from .conftest import CANARIES, PATIENCE, Program, command, until
 
 COMMANDS = {"serve", "worker", "migrate", "demo", "simulator", "source", "sync", "run", "event", "directory", "doctor"}
 COMMANDS |= {"openapi"}
@@ -118,28 +118,39 @@ async def test_a_mistake_of_ours_is_one_line_without_values(program: Program) ->
     assert b"Canary" not in err
 
 
-async def on_terminal(program: Program, *args: str, typed: bytes = b"", **settings: str) -> tuple[int, str]:
-    """What a command writes to a terminal of 200 columns, after `typed` was entered."""
+async def on_terminal(
+    program: Program, *args: str, prompt: str = "", typed: str = "", **settings: str
+) -> tuple[int, str]:
+    """What a command writes to a terminal of 200 columns, where `typed` is entered once `prompt` is there."""
     ours, theirs = pty.openpty()
     env = program.env | {"TERM": "xterm-256color", "COLUMNS": "200"} | settings
     process = await asyncio.create_subprocess_exec(
-        *command(args), cwd=program.folder, env=env, stdin=theirs, stdout=theirs, stderr=theirs
+        *command(args), cwd=program.folder, env=env, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
     )
     os.close(theirs)
-    if typed:
-        os.write(ours, typed)
-    chunks: list[bytes] = []
+    shown = bytearray()
 
     def read() -> None:
+        waiting = bool(typed)
         while True:
             try:
-                chunks.append(os.read(ours, 4096))
+                shown.extend(os.read(ours, 4096))
             except OSError:  # the other side is closed
                 return
+            if waiting and prompt.encode() in shown:
+                os.write(ours, typed.encode() + b"\n")
+                waiting = False
 
-    await asyncio.gather(asyncio.to_thread(read), process.wait())
-    os.close(ours)
-    return process.returncode or 0, b"".join(chunks).decode()
+    reading = asyncio.create_task(asyncio.to_thread(read))
+    try:
+        async with asyncio.timeout(PATIENCE):
+            code = await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await reading
+        os.close(ours)
+    return code, shown.decode()
 
 
 @pytest.mark.parametrize(("settings", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
@@ -161,16 +172,17 @@ async def test_an_approval_is_asked_for_at_a_terminal(
     for number in range(12):
         company.leave(f"seller{number}")
     run_id = (await program.run("sync", "HQ", "--json", code=4)).json["id"]
-    code, shown = await on_terminal(program, "run", "approve", run_id, typed=b"n\n", NO_COLOR="1")
+    code, shown = await on_terminal(program, "run", "approve", run_id, prompt="[y/N]", typed="n", NO_COLOR="1")
     assert (code, "- user seller0" in shown) == (1, True)
     assert (await program.run("run", "show", run_id, "--json")).json["state"] == "awaiting_approval"
-    code, shown = await on_terminal(program, "run", "approve", run_id, typed=b"y\n", NO_COLOR="1")
+    code, shown = await on_terminal(program, "run", "approve", run_id, prompt="[y/N]", typed="y", NO_COLOR="1")
     assert code == 0, shown
     assert "succeeded" in shown
 
 
 async def test_a_secret_is_typed_unseen(program: Program) -> None:
     args = ("source", "add", "HQ", "--corp-id", "ww1", "--app-secret", "-")
-    code, shown = await on_terminal(program, *args, typed=CANARIES[0].encode() + b"\n")
+    code, shown = await on_terminal(program, *args, prompt="app_secret: ", typed=CANARIES[0])
     assert code == 0, shown
+    assert CANARIES[0] not in shown
     assert (await program.run("source", "show", "HQ", "--json")).json["config"]["app_secret"] == {"set": True}
