@@ -69,6 +69,12 @@ class TestLeaving:
         assert bool(plan_gone_user(existing, observed)) == absent
         assert bool(plan_unseen_user(existing, observed, SINCE)) == (absent and not existing.unmanaged_since)
 
+    @pytest.mark.parametrize(("observed", "counts"), [(9, False), (10, True), (11, True)])
+    def test_an_absence_counts_from_the_number_of_the_last_read_on(self, observed, counts):
+        existing = held(observed=10)
+        assert bool(plan_gone_user(existing, observed)) == counts
+        assert bool(plan_unseen_user(existing, observed, SINCE)) == counts
+
     @given(stored_users(), st.integers(60, 100))
     def test_one_out_of_sight_is_kept_and_said_to_be_unmanaged(self, existing, observed):
         changes = plan_unseen_user(existing, observed, SINCE)

@@ -90,6 +90,12 @@ def test_one_proven_gone_is_removed_and_guarded(existing, observed):
     assert plan_gone_department(found, observed) == changes[:0]
 
 
+@pytest.mark.parametrize(("observed", "counts"), [(9, False), (10, True), (11, True)])
+def test_an_absence_counts_from_the_number_of_the_last_read_on(observed, counts):
+    assert bool(plan_gone_department(HELD, observed)) == counts
+    assert bool(plan_unseen_department(HELD, observed, SINCE)) == counts
+
+
 @given(stored_departments(), numbers)
 def test_one_out_of_sight_is_kept_and_said_to_be_unmanaged(existing, observed):
     changes = plan_unseen_department(existing, observed, SINCE)
