@@ -51,18 +51,110 @@ pages, leases, run_table, source_table = map(table_of, (StagedPageRow, LeaseRow,
 
 
 @dataclass
-class Bench:
+class Held:
+    """What we hold of a simulated company, as the tables say."""
+
     simulator: Simulator
     db: Database
+
+    @property
+    def company(self) -> Company:
+        return self.simulator.company
+
+    async def count(self, table: Any, *where: Any) -> int:
+        async with self.db.read() as conn:
+            return await conn.scalar(select(func.count()).select_from(table).where(*where)) or 0
+
+    async def rows(self, table: Any, *where: Any) -> list[dict[str, Any]]:
+        async with self.db.read() as conn:
+            return [dict(row) for row in (await conn.execute(select(table).where(*where))).mappings()]
+
+    async def user(self, userid: str) -> dict[str, Any]:
+        (row,) = await self.rows(users, users.c.user_key == userid.lower(), users.c.superseded_at.is_(None))
+        return row
+
+    async def department(self, number: int) -> dict[str, Any]:
+        (row,) = await self.rows(departments, departments.c.department_id == number)
+        return row
+
+    async def seats(self, userid: str) -> set[int]:
+        id_ = (await self.user(userid))["id"]
+        return {row["department_id"] for row in await self.rows(memberships, memberships.c.user_id == id_)}
+
+    async def feed(self) -> list[dict[str, Any]]:
+        return sorted(await self.rows(changes), key=lambda row: row["seq"])
+
+    async def plan(self, run_id: str) -> list[dict[str, Any]]:
+        return await self.rows(planned, planned.c.run_id == run_id)
+
+    async def differences(self) -> dict[str, Any]:
+        """What our directory says otherwise than the company: empty when they agree, field by field."""
+        truth = self.company.truth(self.company.app)
+        return {
+            name: difference
+            for name, difference in {
+                "departments": await self._departments_differ(truth),
+                "users": await self._users_differ(truth),
+                "memberships": await self._memberships_differ(truth),
+            }.items()
+            if difference
+        }
+
+    async def _departments_differ(self, truth: dict[str, Any]) -> list[Any]:
+        held = {row["department_id"]: row for row in await self.rows(departments, departments.c.active)}
+        wanted = {item["department_id"]: item for item in truth["departments"]}
+        names = ("name", "name_en", "parent_id", "order")
+        found: list[Any] = [("only one side", n) for n in held.keys() ^ wanted.keys()]
+        for number in held.keys() & wanted.keys():
+            row, item = held[number], wanted[number]
+            found += [(number, n, row[n], item.get(n)) for n in names if (row[n] or None) != (item.get(n) or None)]
+            if sorted(row["leaders"] or []) != sorted(item.get("leaders") or []):
+                found.append((number, "leaders", row["leaders"], item["leaders"]))
+        return found
+
+    async def _users_differ(self, truth: dict[str, Any]) -> list[Any]:
+        where = (users.c.superseded_at.is_(None),)
+        held = {row["userid"]: row for row in await self.rows(users, *where)}
+        wanted = {item["userid"]: item for item in truth["users"]}
+        active = {userid for userid, row in held.items() if row["active"]}
+        working = {userid for userid, item in wanted.items() if item.get("status") != 5}
+        found: list[Any] = [("active on one side", userid) for userid in active ^ working]
+        for userid in held.keys() & wanted.keys():
+            row, item = held[userid], wanted[userid]
+            names = [n for n in item if n not in ("userid", "memberships")]
+            for name in names:
+                ours, theirs = row[name], item[name]
+                if name in WITHHELD and not ours and (not theirs or theirs == "0"):
+                    continue
+                if (ours or None) != (theirs or None):
+                    found.append((userid, name, ours, theirs))
+        return found
+
+    async def _memberships_differ(self, truth: dict[str, Any]) -> list[Any]:
+        names = {row["id"]: row["userid"] for row in await self.rows(users, users.c.active)}
+        held = {
+            (names[row["user_id"]], row["department_id"], row["order"], row["is_leader"])
+            for row in await self.rows(memberships)
+            if row["user_id"] in names
+        }
+        left = {item["userid"] for item in truth["users"] if item.get("status") == 5}
+        wanted = {
+            (item["userid"], item["department_id"], item["order"], bool(item["is_leader"]))
+            for item in truth["memberships"]
+            if item["userid"] not in left
+        }
+        return sorted(held ^ wanted)
+
+
+@dataclass
+class Bench(Held):
+    """A source of that company, and a worker for it."""
+
     sources: Sources
     source: Source
     worker: Worker
     inbox: InboxWriter
     sealer: Sealer
-
-    @property
-    def company(self) -> Company:
-        return self.simulator.company
 
     async def sync(self, **order: Any) -> Run:
         """Order a run and wait for its end."""
@@ -160,93 +252,9 @@ class Bench:
         async with self.db.write() as conn:
             await conn.execute(inbox_table.update().values(next_attempt_at=now() - timedelta(seconds=1)))
 
-    async def count(self, table: Any, *where: Any) -> int:
-        async with self.db.read() as conn:
-            return await conn.scalar(select(func.count()).select_from(table).where(*where)) or 0
-
-    async def rows(self, table: Any, *where: Any) -> list[dict[str, Any]]:
-        async with self.db.read() as conn:
-            return [dict(row) for row in (await conn.execute(select(table).where(*where))).mappings()]
-
     async def sources_value(self) -> Source:
         async with self.db.read() as conn:
             return await self.sources.get(conn, self.source.id)
-
-    async def user(self, userid: str) -> dict[str, Any]:
-        (row,) = await self.rows(users, users.c.user_key == userid.lower(), users.c.superseded_at.is_(None))
-        return row
-
-    async def department(self, number: int) -> dict[str, Any]:
-        (row,) = await self.rows(departments, departments.c.department_id == number)
-        return row
-
-    async def seats(self, userid: str) -> set[int]:
-        id_ = (await self.user(userid))["id"]
-        return {row["department_id"] for row in await self.rows(memberships, memberships.c.user_id == id_)}
-
-    async def feed(self) -> list[dict[str, Any]]:
-        return sorted(await self.rows(changes), key=lambda row: row["seq"])
-
-    async def plan(self, run_id: str) -> list[dict[str, Any]]:
-        return await self.rows(planned, planned.c.run_id == run_id)
-
-    async def differences(self) -> dict[str, Any]:
-        """What our directory says otherwise than the company: empty when they agree, field by field."""
-        truth = self.company.truth(self.company.app)
-        return {
-            name: difference
-            for name, difference in {
-                "departments": await self._departments_differ(truth),
-                "users": await self._users_differ(truth),
-                "memberships": await self._memberships_differ(truth),
-            }.items()
-            if difference
-        }
-
-    async def _departments_differ(self, truth: dict[str, Any]) -> list[Any]:
-        held = {row["department_id"]: row for row in await self.rows(departments, departments.c.active)}
-        wanted = {item["department_id"]: item for item in truth["departments"]}
-        names = ("name", "name_en", "parent_id", "order")
-        found: list[Any] = [("only one side", n) for n in held.keys() ^ wanted.keys()]
-        for number in held.keys() & wanted.keys():
-            row, item = held[number], wanted[number]
-            found += [(number, n, row[n], item.get(n)) for n in names if (row[n] or None) != (item.get(n) or None)]
-            if sorted(row["leaders"] or []) != sorted(item.get("leaders") or []):
-                found.append((number, "leaders", row["leaders"], item["leaders"]))
-        return found
-
-    async def _users_differ(self, truth: dict[str, Any]) -> list[Any]:
-        where = (users.c.superseded_at.is_(None),)
-        held = {row["userid"]: row for row in await self.rows(users, *where)}
-        wanted = {item["userid"]: item for item in truth["users"]}
-        active = {userid for userid, row in held.items() if row["active"]}
-        working = {userid for userid, item in wanted.items() if item.get("status") != 5}
-        found: list[Any] = [("active on one side", userid) for userid in active ^ working]
-        for userid in held.keys() & wanted.keys():
-            row, item = held[userid], wanted[userid]
-            names = [n for n in item if n not in ("userid", "memberships")]
-            for name in names:
-                ours, theirs = row[name], item[name]
-                if name in WITHHELD and not ours and (not theirs or theirs == "0"):
-                    continue
-                if (ours or None) != (theirs or None):
-                    found.append((userid, name, ours, theirs))
-        return found
-
-    async def _memberships_differ(self, truth: dict[str, Any]) -> list[Any]:
-        names = {row["id"]: row["userid"] for row in await self.rows(users, users.c.active)}
-        held = {
-            (names[row["user_id"]], row["department_id"], row["order"], row["is_leader"])
-            for row in await self.rows(memberships)
-            if row["user_id"] in names
-        }
-        left = {item["userid"] for item in truth["users"] if item.get("status") == 5}
-        wanted = {
-            (item["userid"], item["department_id"], item["order"], bool(item["is_leader"]))
-            for item in truth["memberships"]
-            if item["userid"] not in left
-        }
-        return sorted(held ^ wanted)
 
 
 @asynccontextmanager

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.core.directory import DEPARTMENT_FIELDS, USER_FIELDS
-from tests.sync.harness import Bench, departments, memberships, users
+from tests.sync.harness import Held, departments, memberships, users
 
 Fields = dict[str, Any]
 
@@ -59,7 +59,7 @@ def _seat(made: Replayed, row: Fields) -> None:
         made.seats[key] = row["after"]
 
 
-async def check_feed(desk: Bench) -> None:
+async def check_feed(desk: Held) -> None:
     """The feed has no gap, repeats nothing, and amounts to the directory as its tables hold it."""
     told = replay(await desk.feed())
     for table, objects, fields in (
