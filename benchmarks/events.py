@@ -84,7 +84,7 @@ async def live(simulator: Simulator, rate: int, seconds: float, changed: dict[st
     """Move a different person to another department `rate` times a second."""
     company, start = simulator.company, time.perf_counter()
     places = sorted(company.records.departments)
-    people = random.Random(1).sample(company.userids, int(rate * seconds))  # noqa: S311
+    people = random.Random(1).sample(company.userids, int(rate * seconds))
     for number, userid in enumerate(people):
         await asyncio.sleep(max(0.0, start + number / rate - time.perf_counter()))
         held = {seat.department for seat in company.user(userid).memberships}

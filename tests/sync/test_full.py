@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from app.simulator import Fault, Membership, Range
-from tests.sync.harness import Bench, changes, departments, memberships, users
+from tests.sync.harness import Bench, changes, departments, memberships, until, users
 
 
 async def test_everything_arrives_field_by_field(desk: Bench) -> None:
@@ -161,8 +161,11 @@ async def test_story_moving_from_an_unread_to_a_read_department(app_desk: Bench)
 
     syncing = asyncio.create_task(app_desk.sync())
     await barrier.reached()
-    while app_desk.simulator.calls.per_path["user/list"] < 8:
-        await asyncio.sleep(0.01)
+
+    async def all_asked() -> bool:
+        return app_desk.simulator.calls.per_path["user/list"] >= 8
+
+    await until(all_asked)
     barrier.release()
     run = await syncing
     assert run.state == "succeeded"
