@@ -1,7 +1,7 @@
 """The change feed: per source gap-free, in commit order, append-only."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -63,6 +63,15 @@ async def record(
     ]
     await insert(conn, ChangeRow, rows)
     return len(rows)
+
+
+async def born(conn: AsyncConnection, object_ids: Collection[str]) -> dict[str, int]:
+    """The number of the read by which each person got his present userid."""
+    arrivals = (changes.c.kind == "user", changes.c.action.in_(("create", "rename")))
+    query = select(changes.c.object_id, func.max(changes.c.observed)).where(
+        changes.c.object_id.in_(object_ids), *arrivals
+    )
+    return {row[0]: row[1] for row in await conn.execute(query.group_by(changes.c.object_id))}
 
 
 async def recent_losses(conn: AsyncConnection, source_id: str, since: datetime) -> dict[str, int]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, and_, func, select
+from sqlalchemy import ColumnElement, RowMapping, Text, and_, cast, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.directory import (
@@ -137,7 +137,9 @@ async def valued(conn: AsyncConnection, source_id: str, name: str) -> int:
     """How many active people have a value in this field."""
     column = users.c[name]
     filled: ColumnElement[bool] = column.is_not(None)
-    if name not in _TUPLES and name not in ("status", "main_department_id"):
+    if name in _TUPLES:
+        filled = and_(filled, cast(column, Text) != "[]")
+    elif name not in ("status", "main_department_id"):
         filled = and_(filled, column != "", column != "0") if name == "gender" else and_(filled, column != "")
     query = select(func.count()).select_from(users).where(users.c.source_id == source_id, users.c.active, filled)
     return await conn.scalar(query) or 0
@@ -243,8 +245,7 @@ class _Draft:
         row |= {"updated_at": self.at, "observed": max(row["observed"], change.observed), "observed_at": self.at}
         if "unmanaged_since" in change.after:
             row["unmanaged_since"] = _since(change)
-        if change.action in ("deactivate", "unmanage"):
-            row["hash"] = None  # so that the next sweep that sees this person compares him
+        row["hash"] = None  # that of an older read; a mark brings the new one, without a mark the next sweep compares
         if change.action in ("deactivate", "reactivate"):
             row["deactivated_at"] = self.at if change.action == "deactivate" else None
         if change.action == "rename":
@@ -272,13 +273,13 @@ class _Draft:
         row |= {"updated_at": self.at, "observed": max(row["observed"], change.observed), "observed_at": self.at}
         if "unmanaged_since" in change.after:
             row["unmanaged_since"] = _since(change)
-        if change.action in ("remove", "unmanage"):
-            row["hash"] = None
+        row["hash"] = None
         row["removed_at"] = self.at if change.action == "remove" else (None if row["active"] else row["removed_at"])
 
     def _seat(self, change: Change) -> None:
         userid, _, number = change.key.rpartition(":")
         user_id = change.object_id or self.by_key[key_of(userid)]
+        self.users[user_id]["hash"] = None
         seat = {"user_id": user_id, "department_id": int(number), "source_id": self.source_id}
         own = {"order": change.after.get("order"), "is_leader": change.after.get("is_leader")}
         places = self.places.setdefault(user_id, set())

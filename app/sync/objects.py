@@ -24,6 +24,7 @@ from app.core.plan import (
 )
 from app.core.ports import DepartmentRead, Range, UserRead
 from app.errors import AskAdmin, ServiceError, TryLater
+from app.store.changes import born
 from app.store.directory import (
     Mark,
     departed,
@@ -260,7 +261,8 @@ async def _decide_users(
     in_range = {*in_range, *await departed(conn, source.id, held.values())}
     readable, changes = frozenset(source.readable), list[Change]()
     marks: dict[tuple[str, str], Mark] = {}
-    renamed = _renamed(renames, people, held)
+    known_since = await born(conn, [held[new].id for new in renames if new in held])
+    renamed = _renamed(renames, people, held, known_since)
     for key, read in people.items():
         if key in renamed.values():
             continue
@@ -280,13 +282,15 @@ async def _decide_users(
     return changes, marks
 
 
-def _renamed(renames: Renames, people: Mapping[str, UserRead], held: Mapping[str, StoredUser]) -> dict[str, str]:
+def _renamed(
+    renames: Renames, people: Mapping[str, UserRead], held: Mapping[str, StoredUser], known_since: Mapping[str, int]
+) -> dict[str, str]:
     """New key → old key of the renames that hold: the new one can be read, the old one cannot, and the event is newer
-    than what we know of the new one."""
+    than the row that has the new one (a rename told again, of ids that others have since, is older)."""
     found = {}
     for new, (old, arrived) in renames.items():
         read = people.get(new)
-        newer = new not in held or held[new].observed < arrived
+        newer = new not in held or known_since.get(held[new].id, 0) < arrived
         if read and read.user and old in held and _vacant(people.get(old)) and newer:
             found[new] = old
     return found

@@ -338,3 +338,19 @@ async def test_a_new_parent_is_read_before_its_child_is_placed(desk: Bench) -> N
     await desk.drain()
     assert (await desk.department(9))["parent_id"] == 8
     assert await desk.count(departments, departments.c.active) == 6
+
+
+async def test_story_a_rename_that_waits_while_a_sweep_reads_the_new_id_again(desk: Bench) -> None:
+    await desk.sync()
+    before = await desk.user("p01")
+    told = desk.company.rename_userid("p01", "zhang.san")
+    await desk.sync()  # the sweep makes the new userid a person of his own
+    desk.simulator.lag(math.inf)
+    await desk.tell(*told)
+    desk.company.edit("zhang.san", position="主管")
+    desk.simulator.catch_up()
+    await desk.sync()  # and reads him once more before the event's turn comes
+    await desk.drain()
+    after = await desk.user("zhang.san")
+    assert (after["id"], after["position"]) == (before["id"], "主管")
+    assert await desk.differences() == {}

@@ -170,3 +170,28 @@ async def test_events_obey_the_same_limits_over_a_day(desk: Bench) -> None:
     assert done.state == "succeeded"
     assert await desk.count(users, users.c.active) == 25
     assert await desk.count(changes, changes.c.action == "deactivate") == 5
+
+
+async def test_what_was_partly_withheld_is_compared_again(desk: Bench) -> None:
+    """The position was applied, the telephone withheld; WeCom goes back to the old values: so must we."""
+    for number in range(1, 31):
+        desk.company.edit(f"p{number:02}", position="旧", telephone="020-1")
+    await desk.sync()
+    for number in range(1, 11):
+        desk.company.edit(f"p{number:02}", position="新", telephone="")
+    assert (await desk.sync()).state == "awaiting_approval"
+    assert (await desk.user("p01"))["position"] == "新"
+    for number in range(1, 11):
+        desk.company.edit(f"p{number:02}", position="旧", telephone="020-1")
+    assert (await desk.sync()).state == "succeeded"
+    assert await desk.differences() == {}
+
+
+async def test_emptied_lists_are_measured_against_those_who_had_one(desk: Bench) -> None:
+    for number in range(2, 5):
+        desk.company.edit(f"p{number:02}", direct_leaders=("p01",))
+    await desk.sync()
+    for number in range(2, 5):
+        desk.company.edit(f"p{number:02}", direct_leaders=())
+    assert (await desk.sync()).state == "awaiting_approval"
+    assert (await desk.user("p02"))["direct_leaders"] == ["p01"]
