@@ -3,7 +3,7 @@
 import asyncio
 import shlex
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,16 +79,7 @@ async def _until_told(settings: Settings, users: int, departments: int, every: f
         listener = stack.enter_context(listen(settings.host, settings.port))
         simulator = Simulator(generate_company(users, departments), SimulatorSettings(latency=LATENCY))
         demo = await stack.enter_async_context(_running(settings, simulator, listener))
-        whole = asyncio.create_task(_show(demo, every, events))
-        told = asyncio.create_task(stop.wait())
-        try:
-            await asyncio.wait({whole, told}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (whole, told):
-                task.cancel()
-            (result, _) = await asyncio.gather(whole, told, return_exceptions=True)
-        if isinstance(result, Exception):
-            raise result
+        await _until_one_ends(_show(demo, every, events), stop.wait())
     say("Ended; nothing of it is kept.")
     return Exit.OK
 
@@ -103,12 +94,20 @@ async def _show(demo: Demo, every: float, events: int | None) -> None:
     await _save_callback(demo, source)
     _tell_what_to_try(demo, source)
     story = await Story.begun(demo.api, source)
-    living = asyncio.create_task(live(company, every))
+    await _until_one_ends(story.follow(events), live(company, every))
+
+
+async def _until_one_ends(*work: Coroutine[Any, Any, Any]) -> None:
+    """Do both until one ends, then stop the other; raises what the first one failed with."""
+    tasks = [asyncio.create_task(each) for each in work]
     try:
-        await story.follow(events)
+        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        living.cancel()
-        await asyncio.wait([living])
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in ended:
+        task.result()
 
 
 @asynccontextmanager

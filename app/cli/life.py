@@ -32,12 +32,13 @@ async def live(company: Company, every: float) -> None:
         happens = dice.choices(("join", "move", "leave"), (4, 5, 2 if len(staff) > 1 else 0))[0]
         if happens == "join" or not staff:
             name, userid = person(dice)
-            company.join(f"{userid}.{number}", name, [dice.choice(places)])
+            company.join(f"{userid}-{number}", name, [dice.choice(places)])
         elif happens == "leave":
             company.leave(dice.choice(staff).userid)
         else:
             mover = dice.choice(staff)
-            company.move(mover.userid, [dice.choice([id for id in places if id not in mover.departments])])
+            others = [place for place in places if place not in mover.departments]
+            company.move(mover.userid, [dice.choice(others or places)])
 
 
 @dataclass(slots=True)

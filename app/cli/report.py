@@ -1,12 +1,12 @@
 """A run and its plan in words."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from rich.text import Text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.api.schemas.runs import run_out
+from app.api.schemas.runs import PlanState, run_out
 from app.cli.screen import cell, complain_of, language, plain, say, short, table, tell
 from app.store import pages
 from app.store.pages import Planned
@@ -14,6 +14,7 @@ from app.store.plans import OUTCOMES
 from app.store.runs import Run
 
 KINDS: Final = ("department", "user", "membership")
+STATES: Final[tuple[PlanState, ...]] = ("failed", "withheld", "planned", "applied")
 SIGNS: Final = {"create": "+", "reactivate": "+", "update": "~", "rename": "~", "unmanage": "?"}
 STYLES: Final = {"+": "green", "~": "yellow", "-": "red", "?": "dim"}
 
@@ -31,14 +32,16 @@ def tell_run(run: Run) -> None:
         complain_of(shown.error.model_dump())
 
 
-async def tell_plan(conn: AsyncConnection, run: Run, most: int) -> None:
-    """What a run changes, at most `most` changes of each kind of object, with the values before and after."""
-    for kind in KINDS:
-        found = await pages.list_planned(conn, run.id, kind=kind, after=None, limit=most)
-        for _, change in found[:most]:
-            tell(_line(change))
-        if len(found) > most:
-            tell(f"  … more {kind}s: wecom-sync run show {run.id} --changes 500")
+async def tell_changes(conn: AsyncConnection, run: Run, most: int, states: Sequence[PlanState] = STATES) -> None:
+    """What a run changed or would change, with the values before and after: first what failed and what is withheld, at
+    most `most` changes of each kind of object in each state."""
+    for state in states:
+        for kind in KINDS:
+            found = await pages.list_planned(conn, run.id, kind=kind, state=state, after=None, limit=most)
+            for _, change in found[:most]:
+                tell(_line(change))
+            if len(found) > most:
+                tell(f"  … and more {kind}s that are {state}: wecom-sync run show {run.id} --changes 500")
 
 
 def tell_digest(run: Run) -> None:

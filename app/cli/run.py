@@ -8,7 +8,7 @@ import typer
 from app.api.paging import Page, decode, encode
 from app.api.schemas.runs import PlannedOut, RunOut, State, run_out
 from app.cli.exits import Exit, of_run
-from app.cli.report import tell_plan
+from app.cli.report import tell_changes
 from app.cli.screen import as_json, language, say, table
 from app.cli.session import ACTOR, Session, find_source, in_session
 from app.cli.sync import MOST_CHANGES, show
@@ -152,7 +152,7 @@ async def _confirmed(session: Session, run: Run, *, yes: bool) -> str:
     if not sys.stdin.isatty():
         raise typer.BadParameter("say what is approved: --digest DIGEST (from `run show`), or --yes")
     async with session.db.read() as conn:
-        await tell_plan(conn, run, MOST_CHANGES)
+        await tell_changes(conn, run, MOST_CHANGES)
     typer.confirm(f"Approve this plan ({run.digest[:12]}…)?", abort=True, err=True)
     return run.digest
 
@@ -161,7 +161,7 @@ async def _end(session: Session, run: Run, *, json: bool) -> Exit:
     if json:
         as_json(run_out(run, language()))
     else:
-        await show(session, run, changes=0)
+        await show(session, run, states=("failed", "withheld"))
         if run.state == "queued":
             say(f"Follow it with: wecom-sync run show {run.id}")
     return of_run(run)

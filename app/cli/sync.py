@@ -1,12 +1,13 @@
 """`sync`: order a run, and see it through."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
-from app.api.schemas.runs import run_out
+from app.api.schemas.runs import PlanState, run_out
 from app.cli.exits import Exit, of_run
-from app.cli.report import tell_digest, tell_plan, tell_run
+from app.cli.report import STATES, tell_changes, tell_digest, tell_run
 from app.cli.screen import as_json, language, say, tell
 from app.cli.session import ACTOR, Session, find_source, in_session
 from app.cli.work import at_work_if_alone, followed
@@ -57,16 +58,18 @@ async def _sync(
         tell(run.id)
         say(f"The run is queued; follow it with: wecom-sync run show {run.id}")
     else:
-        await show(session, run, changes=MOST_CHANGES if run.dry_run or run.state == "awaiting_approval" else 0)
+        await show(session, run, states=STATES if run.dry_run else ("failed", "withheld"))
     return of_run(run)
 
 
-async def show(session: Session, run: Run, *, changes: int) -> None:
-    """A run, that many of its changes of each kind, and how to decide on it."""
+async def show(
+    session: Session, run: Run, *, changes: int = MOST_CHANGES, states: Sequence[PlanState] = STATES
+) -> None:
+    """A run, that many of its changes of each kind in these states, and how to decide on it."""
     tell_run(run)
     if changes:
         async with session.db.read() as conn:
-            await tell_plan(conn, run, changes)
+            await tell_changes(conn, run, changes, states)
     tell_digest(run)
 
 

@@ -18,7 +18,8 @@ from app.sync.tasks import Worker
 
 ALIVE_WITHIN: Final = timedelta(seconds=15)
 GLANCE_SECONDS: Final = 0.2
-LOOK_AROUND_SECONDS: Final = 2.0
+RESTART_SECONDS: Final = 10.0
+"""A service that is only being restarted comes back within this time, and must find the work free."""
 
 
 @asynccontextmanager
@@ -49,22 +50,20 @@ async def followed(session: Session, run: Run, worker: Worker | None) -> Run:
         say("No service works on this database: doing it here.")
         worker.wake("runs", run.source_id)
     async with AsyncExitStack() as stack:
-        watch = stack.enter_context(Watch())
-        alone_since: float | None = None
-        loop = asyncio.get_running_loop()
-        look_at = loop.time() + LOOK_AROUND_SECONDS
-        while True:
-            run = await _read(session, run.id)
-            watch.show(run.stage, run.done, run.total)
-            if run.state in SETTLED:
-                return run
-            if worker is None and loop.time() >= look_at:
-                look_at = loop.time() + LOOK_AROUND_SECONDS
-                alone_since = None if await _living(session) else alone_since or loop.time()
-                # A service that is only being restarted comes back within that time, and must find the work free.
-                if alone_since is not None and loop.time() - alone_since > ALIVE_WITHIN.total_seconds():
+        watch, loop = stack.enter_context(Watch()), asyncio.get_running_loop()
+        seen_alive = loop.time()
+        try:
+            while run.state not in SETTLED:
+                await asyncio.sleep(GLANCE_SECONDS)
+                run = await _read(session, run.id)
+                watch.show(run.stage, run.done, run.total)
+                seen_alive = loop.time() if await _living(session) else seen_alive
+                if worker is None and loop.time() - seen_alive > RESTART_SECONDS:
                     worker = await _started(session, stack)
-            await asyncio.sleep(GLANCE_SECONDS)
+        except asyncio.CancelledError:
+            say(f"Interrupted. Run {run.id} is kept: {'the service' if worker is None else 'the next worker'} goes on.")
+            raise
+    return run
 
 
 async def _started(session: Session, stack: AsyncExitStack) -> Worker | None:

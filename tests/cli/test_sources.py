@@ -22,7 +22,7 @@ async def test_a_source_is_added_shown_and_checked(program: Program, wecom: tupl
         assert added["id"] in text
         assert "ProxyCanary" not in text
         assert "\x1b" not in text
-    await program.add("HQ", *wecom)
+    await program.prepare(*wecom, synced=False)
     twice = await program.run("source", "show", "HQ", code=2)
     assert "several sources have this name" in twice.err
     assert twice.out == ""

@@ -4,6 +4,8 @@ import json
 import re
 import signal
 
+import pytest
+
 from app.simulator import Company, Simulator
 
 from .conftest import Program
@@ -80,6 +82,7 @@ async def test_ctrl_c_leaves_a_run_that_can_be_carried_on(program: Program, weco
     interrupted = await program.start("sync", "HQ")
     await barrier.reached()
     assert await interrupted.stop(signal.SIGINT) == 130
+    assert "Interrupted. Run run_" in interrupted.err
     barrier.release()
     assert (await program.run("sync", "HQ", "--json")).json["state"] == "succeeded"
 
@@ -162,3 +165,17 @@ async def test_only_named_objects_are_synced(program: Program, wecom: tuple[Simu
         for name in ("lisi", "WangFang")
     }
     assert positions == {"lisi": "组长", "WangFang": "总监"}
+
+
+@pytest.mark.slow
+async def test_a_run_whose_service_is_gone_is_taken_over(program: Program, wecom: tuple[Simulator, str]) -> None:
+    simulator, _ = wecom
+    await program.prepare(*wecom, synced=False)
+    serving, _ = await program.serve()
+    barrier = simulator.hold("user/list")
+    following = await program.start("sync", "HQ", "--wait", "--json")
+    await barrier.reached()
+    await serving.stop()
+    barrier.release()
+    assert await following.ended() == 0
+    assert json.loads(following.out)["counts"]["users"]["created"] == 32
