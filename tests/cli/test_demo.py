@@ -15,7 +15,7 @@ SMALL = ("--users", "60", "--departments", "8", "--every", "0.3")
 EFFECT = re.compile(r"^\d\d:\d\d:\d\d  .+ (joined|left|moved from) .+$", re.MULTILINE)
 
 
-def without_effects(demo: Running) -> list[str]:
+def lines_to_paste(demo: Running) -> list[str]:
     """The lines that a person is meant to paste."""
     return [line for line in demo.out.splitlines() if line.startswith("curl ")]
 
@@ -43,7 +43,7 @@ async def test_what_it_prints_works_when_pasted(program: Program) -> None:
     folder.mkdir()
     demo = await program.start("demo", *SMALL, WECOM_SYNC_PORT=str(free_port()), WECOM_SYNC_DATA_DIR=str(folder))
     await demo.says("Ctrl-C ends it")
-    lines = without_effects(demo)
+    lines = lines_to_paste(demo)
     assert len(lines) == 6
     for line in lines:
         code, out = await shell(line)
