@@ -243,7 +243,7 @@ async def _decide_departments(
     for number, read in fresh.items():
         if not read.department and not read.bad and number in held and number not in found.gone_departments:
             changes += plan_unseen_department(held[number], read.observed, at)
-        if not read.department and not read.bad:
+        if ("department", str(number)) in found.former:
             marks["department", str(number)] = Mark(read.observed)
     return changes, marks, cut
 
@@ -277,7 +277,7 @@ async def _decide_users(
             changes += plan_unseen_user(held[key], read.observed, at)
         if read.user:
             marks["user", key] = user_mark(read.user, read.observed, readable)
-        elif not read.bad:
+        elif ("user", key) in found.former:  # no older page brings him back
             marks["user", key] = Mark(read.observed)
     return changes, marks
 
