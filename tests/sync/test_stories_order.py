@@ -99,7 +99,7 @@ async def test_story_a_read_that_proves_nothing_shields_nobody_from_the_sweep(de
         assert (await desk.user("p03"))["active"]
     assert (await desk.user("p03"))["active"]  # a page had shown him before he left
     await desk.put_off()
-    async with sweep_held(desk, "agent/get"):
+    async with sweep_held(desk, first(lambda call: call.path == "department/list")):
         await desk.make_due()
         await desk.drain_beside()
         assert (await desk.user("p03"))["active"]
