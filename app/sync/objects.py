@@ -64,14 +64,15 @@ class Wanted:
 @dataclass(slots=True)
 class Found:
     """What the reads said. `gone_*` are proven, by the number of the read that began the proof; `former` are objects
-    that could not be read and that we hold as gone already; `errors` are reads that failed for one object only. Both by
-    ("user" | "department", key)."""
+    that could not be read and that we hold as gone already; `awaited` are those of which nothing is believed until they
+    can be read; `errors` are reads that failed for one object only. All three by ("user" | "department", key)."""
 
     users: dict[str, UserRead] = field(default_factory=dict)
     departments: dict[int, DepartmentRead] = field(default_factory=dict)
     gone_users: dict[str, int] = field(default_factory=dict)
     gone_departments: dict[int, int] = field(default_factory=dict)
     former: set[tuple[str, str]] = field(default_factory=set)
+    awaited: Collection[tuple[str, str]] = ()
     errors: dict[tuple[str, str], ServiceError] = field(default_factory=dict)
     range: Range | None = None
 
@@ -88,18 +89,18 @@ class Decision:
 async def read_objects(work: Work, wanted: Wanted, *, waiting: Collection[tuple[str, str]] = ()) -> Found:
     """Read the wanted objects, and prove the absence of those that we hold and that cannot be read.
 
-    Nothing is proven about the objects in `waiting`: their events announced that they exist.
+    Nothing is proven about the objects in `waiting`, and nothing done to them: their events announced that they exist.
     """
-    found = Found(range=range_of(work.source) or await work.reader.range())
+    found = Found(range=range_of(work.source) or await work.reader.range(), awaited=waiting)
     await _read_departments(work, wanted.departments, found)
-    await _prove_departments(work, wanted, found, waiting)
+    await _prove_departments(work, wanted, found)
     answers, errors = await gather_bounded(
         wanted.users, lambda key: work.reader.user(wanted.users[key]), catch=(TryLater, AskAdmin)
     )
     found.users = answers
     _keep_errors(found, "user", errors, answered=bool(answers or found.departments))
     await _read_departments(work, await _unknown_places(work, found), found)
-    await _prove_users(work, found, waiting)
+    await _prove_users(work, found)
     return found
 
 
@@ -155,13 +156,13 @@ async def _unknown_places(work: Work, found: Found) -> set[int]:
         return seats - await visible_departments(conn, work.source.id) - set(found.departments)
 
 
-async def _prove_departments(work: Work, wanted: Wanted, found: Found, waiting: Collection[tuple[str, str]]) -> None:
+async def _prove_departments(work: Work, wanted: Wanted, found: Found) -> None:
     unread = {n for n, read in found.departments.items() if not read.department and not read.bad}
-    candidates = {number for number in unread if ("department", str(number)) not in waiting}
     async with work.db.read() as conn:
-        held = await stored_departments(conn, work.source.id, candidates)
-    candidates = {number for number, stored in held.items() if stored.active}
-    found.former |= {("department", str(number)) for number in held if number not in candidates}
+        held = await stored_departments(conn, work.source.id, unread)
+    found.former |= {("department", str(number)) for number, stored in held.items() if not stored.active}
+    settled = found.former | set(found.awaited)
+    candidates = {number for number in held if ("department", str(number)) not in settled}
     if not candidates or not found.range or not (found.range.everything or found.range.lists_ids):
         return
     observed, present = await work.reader.department_ids()
@@ -173,12 +174,13 @@ async def _prove_departments(work: Work, wanted: Wanted, found: Found, waiting: 
             wanted.add_users(await members_of(conn, work.source.id, number))
 
 
-async def _prove_users(work: Work, found: Found, waiting: Collection[tuple[str, str]]) -> None:
-    unread = {k: r for k, r in found.users.items() if not r.user and not r.bad and ("user", k) not in waiting}
+async def _prove_users(work: Work, found: Found) -> None:
+    unread = {key: read for key, read in found.users.items() if not read.user and not read.bad}
     async with work.db.read() as conn:
         held = await stored_users(conn, work.source.id, unread)
-    candidates = {key: unread[key] for key, stored in held.items() if stored.active}
-    found.former |= {("user", key) for key in held if key not in candidates}
+    found.former |= {("user", key) for key, stored in held.items() if not stored.active}
+    settled = found.former | set(found.awaited)
+    candidates = {key: unread[key] for key in held if ("user", key) not in settled}
     if not candidates or not found.range:
         return
     if found.range.lists_ids:
@@ -240,11 +242,13 @@ async def _decide_departments(
     for number, observed in found.gone_departments.items():
         if number in held:
             changes += plan_gone_department(held[number], observed)
-    for number, read in fresh.items():
-        if not read.department and not read.bad and number in held and number not in found.gone_departments:
+    unseen = {n: read for n, read in fresh.items() if not read.department and not read.bad and n in held}
+    for number, read in unseen.items():
+        key = ("department", str(number))
+        if number not in found.gone_departments and key not in found.awaited:
             changes += plan_unseen_department(held[number], read.observed, at)
-        if ("department", str(number)) in found.former:
-            marks["department", str(number)] = Mark(read.observed)
+        if key in found.former:  # no older list brings it back
+            marks[key] = Mark(read.observed)
     return changes, marks, cut
 
 
@@ -273,7 +277,7 @@ async def _decide_users(
             changes += plan_user(held.get(key), read.user, read.observed, readable=readable, in_range=in_range)
         elif key in found.gone_users and key in held:
             changes += plan_gone_user(held[key], found.gone_users[key])
-        elif key in held and not read.bad:
+        elif key in held and not read.bad and ("user", key) not in found.awaited:
             changes += plan_unseen_user(held[key], read.observed, at)
         if read.user:
             marks["user", key] = user_mark(read.user, read.observed, readable)
