@@ -307,7 +307,7 @@ async def test_who_was_stopped_for_longer_than_its_lease_is_fenced(
         assert (run["state"], run["attempts"]) == ("succeeded", 2)
         before = await everything(at)
         at.service.go_on()
-        await until(logged(at.service, "lease_lost"))
+        await until(logged(at.service, "lease_lost", "source_waits"), 60)
         assert await everything(at) == before
         simulator.churn.steps(10)
         assert (await at.ended((await at.order())["id"]))["state"] == "succeeded"

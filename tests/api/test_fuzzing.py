@@ -2,6 +2,7 @@
 server error, and no secret comes out."""
 
 import asyncio
+import copy
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,7 +62,8 @@ class Overheard:
 
 def failures(document: dict[str, Any], base: str) -> list[str]:
     """What schemathesis has to say against the service."""
-    schema = schemathesis.openapi.from_dict(document, config=schemathesis.Config.from_dict(SETTINGS))
+    own = copy.deepcopy(document)  # schemathesis writes its links into it
+    schema = schemathesis.openapi.from_dict(own, config=schemathesis.Config.from_dict(SETTINGS))
     # One event of a stream is enough: a run that nobody works on is followed for ever.
     schema.config.update(base_url=base, headers=dict(BEARER))
     schema.config.max_stream_events = 1

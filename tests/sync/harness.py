@@ -217,6 +217,9 @@ class Bench(Held):
         async with self.db.write() as conn:
             await conn.execute(budget.delete())
         self.worker.tokens = Tokens(self.db, self.sealer, "worker-1")
+        for _, reader in self.worker._readers.values():  # they remember the former tokens
+            await reader.aclose()
+        self.worker._readers.clear()
 
     async def restart(self) -> None:
         """The worker is torn out of whatever it does, and started again."""
