@@ -101,7 +101,11 @@ class Planner:
                     conn, self.run.id, self.work.source.id, read=self.readable, after=after, limit=BATCH
                 )
                 held = await stored_users(conn, self.work.source.id, {key for key, _, _ in page})
-                ending = {*in_range, *await departed(conn, self.work.source.id, held.values())}
+                former = await stored_users(
+                    conn, self.work.source.id, {renames[k][0] for k, _, _ in page if k in renames}
+                )
+                people = [*held.values(), *former.values()]
+                ending = {*in_range, *await departed(conn, self.work.source.id, people)}
             if not page:
                 return renamed
             changes: list[Change] = []

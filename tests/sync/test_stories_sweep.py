@@ -233,6 +233,31 @@ async def test_story_a_membership_in_a_department_that_lived_only_between_two_li
     assert await desk.differences() == {}
 
 
+async def test_story_a_renamed_person_and_a_department_that_is_gone(desk: Bench) -> None:
+    """His membership in it was left over; that he has another userid now does not keep it."""
+    await desk.sync()
+
+    def come() -> None:
+        desk.company.create_department("短", id=9)
+        desk.company.move("p01", [3, 9])
+
+    def go() -> None:
+        desk.company.move("p01", [3])
+        desk.company.delete_department(9)
+
+    desk.simulator.calls.clear()
+    desk.simulator.before_call(members_of(3), come)
+    last = first(lambda call: call.path == "department/list" and desk.simulator.calls.per_path[call.path] == 2)
+    desk.simulator.before_call(last, go)
+    await desk.sync()
+    assert await desk.seats("p01") == {3, 9}
+    await desk.tell(*desk.company.rename_userid("p01", "zhang.san"))
+    await desk.put_off()
+    await desk.sync()
+    assert await desk.seats("zhang.san") == {3}
+    assert await desk.differences() == {}
+
+
 async def test_story_unknown_parents_make_a_forest(desk: Bench) -> None:
     desk.company.app.visible = Range.of(departments=[3, 4], users=["p03"])
     run = await desk.sync()
