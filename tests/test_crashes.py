@@ -50,6 +50,13 @@ class Place:
     async def order(self, service: Installation | None = None, **headers: str) -> dict[str, Any]:
         return await (service or self.service).post(f"/sources/{self.source['id']}/runs", {}, **headers)
 
+    async def try_to_order(self) -> dict[str, Any]:
+        """The run, or the refusal because one is active: a storm of events orders one, too."""
+        async with self.service.client() as client:
+            answer = await client.post(f"/api/v1/sources/{self.source['id']}/runs", json={})
+        assert answer.status_code in (202, 409), answer.text
+        return answer.json()
+
     async def ended(self, run_id: str, seconds: float = 60) -> dict[str, Any]:
         async def over() -> bool:
             return (await self.run(run_id))["state"] in ENDED
@@ -63,12 +70,15 @@ class Place:
 
     async def reconciled(self) -> None:
         """Whatever is under way ends, then one more sweep; it is the truth, and the feed is whole."""
+        accepted: list[str] = []
 
-        async def idle() -> bool:
-            return await self.held.count(run_table, run_table.c.state.in_(("queued", "running"))) == 0
+        async def ordered() -> bool:
+            answer = await self.try_to_order()
+            accepted.extend([answer["id"]] if "id" in answer else [])
+            return bool(accepted)
 
-        await until(idle, 60)
-        run = await self.ended((await self.order())["id"])
+        await until(ordered, 60)
+        run = await self.ended(accepted[0])
         assert (run["state"], run["error"]) == ("succeeded", None)
         assert await self.held.differences() == {}
         await check_feed(self.held)
@@ -112,7 +122,7 @@ async def test_a_storm_of_events_survives_kills(tmp_path: Path, database_url: st
             known = await at.held.count(inbox_table)
             await until(grown(at.held, known + dice.randrange(5, 40)))
             if dice.random() < 0.5:
-                await order_if_idle(at)
+                await at.try_to_order()
             await asyncio.sleep(dice.random() * 0.3)  # any moment will do
             at.service.kill()
             await at.service.start()
@@ -143,19 +153,12 @@ def quiet(simulator: Simulator) -> Callable[[], Any]:
     return nothing_waits
 
 
-async def order_if_idle(at: Place) -> None:
-    async with at.service.client() as client:
-        answer = await client.post(f"/api/v1/sources/{at.source['id']}/runs", json={})
-    assert answer.status_code in (202, 409), answer.text
-
-
 async def acknowledged_is_stored(at: Place) -> None:
     deliveries = at.simulator.callbacks.deliveries
     taken = {hashlib.sha256(one.xml.encode()).hexdigest() for one in deliveries if one.outcome == "delivered"}
     stored = {row["digest"] for row in await at.held.rows(inbox_table)}
     assert len(taken) > 50
     assert taken <= stored
-    assert "failed" not in {one.outcome for one in deliveries} or len(stored) >= len(taken)
 
 
 async def test_a_full_sync_survives_kills_at_any_moment(
@@ -299,7 +302,7 @@ async def test_who_was_stopped_for_longer_than_its_lease_is_fenced(
     ):
         barrier = simulator.hold("user/list", nth=30, answered=True)
         run_id = (await at.order())["id"]
-        await barrier.reached()
+        await until(pages_read(at, 30))
         at.service.stop()
         await until(owned_by(at, other), 20)
         barrier.release()
