@@ -88,7 +88,8 @@ class Held:
         return await self.rows(planned, planned.c.run_id == run_id)
 
     async def differences(self) -> dict[str, Any]:
-        """What our directory says otherwise than the company: empty when they agree, field by field."""
+        """What our directory says otherwise than the company, field by field, of everything that is in sight: empty
+        when they agree. Who is unmanaged, or has a membership out of sight, is not in what the company shows."""
         truth = self.company.truth(self.company.app)
         return {
             name: difference
@@ -101,7 +102,8 @@ class Held:
         }
 
     async def _departments_differ(self, truth: dict[str, Any]) -> list[Any]:
-        held = {row["department_id"]: row for row in await self.rows(departments, departments.c.active)}
+        seen = (departments.c.active, departments.c.unmanaged_since.is_(None))
+        held = {row["department_id"]: row for row in await self.rows(departments, *seen)}
         wanted = {item["department_id"]: item for item in truth["departments"]}
         names = ("name", "name_en", "parent_id", "order")
         found: list[Any] = [("only one side", n) for n in held.keys() ^ wanted.keys()]
@@ -116,12 +118,14 @@ class Held:
         where = (users.c.superseded_at.is_(None),)
         held = {row["userid"]: row for row in await self.rows(users, *where)}
         wanted = {item["userid"]: item for item in truth["users"]}
-        active = {userid for userid, row in held.items() if row["active"]}
+        active = {userid for userid, row in held.items() if row["active"] and not row["unmanaged_since"]}
         working = {userid for userid, item in wanted.items() if item.get("status") != 5}
         found: list[Any] = [("active on one side", userid) for userid in active ^ working]
         for userid in held.keys() & wanted.keys():
             row, item = held[userid], wanted[userid]
             names = [n for n in item if n not in ("userid", "memberships")]
+            if item["main_department_id"] is None:  # it may be out of sight
+                names.remove("main_department_id")
             for name in names:
                 ours, theirs = row[name], item[name]
                 if name in WITHHELD and not ours and (not theirs or theirs == "0"):
@@ -131,11 +135,15 @@ class Held:
         return found
 
     async def _memberships_differ(self, truth: dict[str, Any]) -> list[Any]:
-        names = {row["id"]: row["userid"] for row in await self.rows(users, users.c.active)}
+        seen = (users.c.active, users.c.unmanaged_since.is_(None))
+        names = {row["id"]: row["userid"] for row in await self.rows(users, *seen)}
+        away = {
+            row["department_id"] for row in await self.rows(departments, departments.c.unmanaged_since.is_not(None))
+        }
         held = {
             (names[row["user_id"]], row["department_id"], row["order"], row["is_leader"])
             for row in await self.rows(memberships)
-            if row["user_id"] in names
+            if row["user_id"] in names and row["department_id"] not in away
         }
         left = {item["userid"] for item in truth["users"] if item.get("status") == 5}
         wanted = {

@@ -144,7 +144,28 @@ class Weather:
         records = self.simulator.company.records
         some = self.dice.sample(list(records.departments), min(3, len(records.departments)))
         few = self.dice.sample(list(records.users), min(4, len(records.users)))
+        tags = self.dice.sample(list(records.tags), 2)
         visible = self.dice.choice(
-            (Range.of(departments=[1]), Range.of(departments=some), Range.of(departments=some[:1], users=few))
+            (
+                Range.of(departments=[1]),
+                Range.of(departments=some),
+                Range.of(departments=some[:1], users=few),
+                Range.of(departments=some[:1], tags=tags),
+            )
         )
         self.keep(self.simulator.company.set_range(self.simulator.company.app, visible))
+
+    def turn_tag(self) -> None:
+        """Somebody, or a department, gets a tag or loses it."""
+        records = self.simulator.company.records
+        tag = records.tags[self.dice.choice(list(records.tags))]
+        user, place = self.dice.choice(list(records.users)), self.dice.choice(list(records.departments))
+        change = self.dice.choice(
+            [
+                {"add_users": [user]},
+                {"remove_users": list(tag.users)[:2]},
+                {"add_departments": [place]},
+                {"remove_departments": list(tag.departments)},
+            ]
+        )
+        self.keep(self.simulator.company.change_tag(tag.id, **change))
