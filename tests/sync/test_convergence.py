@@ -91,7 +91,7 @@ async def reconciled(weather: Weather, visible: Range) -> None:
 
 
 @pytest.mark.parametrize("contacts", [True, False], ids=["app+contacts", "app"])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 async def test_one_clean_sweep_makes_it_the_truth(database: Database, seed: int, contacts: bool) -> None:
     async with asyncio.timeout(120), living(database, seed, contacts=contacts) as weather:
         for _ in range(5):
@@ -103,7 +103,7 @@ async def test_one_clean_sweep_makes_it_the_truth(database: Database, seed: int,
 
 
 @pytest.mark.parametrize("contacts", [True, False], ids=["app+contacts", "app"])
-@pytest.mark.parametrize("seed", range(10, 12))
+@pytest.mark.parametrize("seed", [10])
 async def test_one_clean_sweep_of_a_part_makes_that_part_the_truth(
     database: Database, seed: int, contacts: bool
 ) -> None:
