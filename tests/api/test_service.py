@@ -1,6 +1,10 @@
 """Health, readiness, figures, headers, and what the log tells of requests."""
 
+import asyncio
 import json
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlencode
@@ -63,7 +67,7 @@ async def test_an_older_schema_is_not_ready_and_a_newer_one_is(api: Api) -> None
 
 
 async def test_a_database_that_is_gone_is_not_ready(sqlite_url: str, tmp_path: Path) -> None:
-    async with serving(settings(sqlite_url, tmp_path)) as light:
+    async with threads_ended(), serving(settings(sqlite_url, tmp_path)) as light:
         await light.db.close()
         spoil(Path(sqlite_url.removeprefix("sqlite:///")))
         answer = await light.client.get("/readyz")
@@ -74,6 +78,17 @@ async def test_a_database_that_is_gone_is_not_ready(sqlite_url: str, tmp_path: P
         answer = await light.client.get("/callbacks/x")
         assert (answer.status_code, answer.text) == (503, "not stored, send again")
         assert (await light.client.get("/healthz")).status_code == 200
+
+
+@asynccontextmanager
+async def threads_ended() -> AsyncIterator[None]:
+    """A connection that could not be opened leaves a thread, which must tell this loop of its end while there is one."""
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        if thread.name.endswith("(_connection_worker_thread)"):
+            await asyncio.to_thread(thread.join, 10)
+            assert not thread.is_alive()
 
 
 def spoil(database: Path) -> None:
