@@ -253,6 +253,38 @@ def upgrade() -> None:
     op.create_index("run_state", "run", ["state"])
 
     op.create_table(
+        "target",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("source_id", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("enabled", sa.Boolean(), nullable=False),
+        sa.Column("config", Json, nullable=False),
+        sa.Column("secrets", sa.LargeBinary(), nullable=False),
+        sa.Column("guard", Json, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("channel", sa.String(), nullable=False),
+        sa.Column("wants_runs", sa.Boolean(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("taken", sa.BigInteger(), nullable=False),
+        sa.Column("position", sa.BigInteger(), nullable=False),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("failing_since", Time),
+        sa.Column("next_attempt_at", Time),
+        sa.Column("sending_since", Time),
+        sa.Column("open_approval", sa.String()),
+        sa.Column("last_error", Json),
+        sa.Column("last_delivered_at", Time),
+        sa.Column("created_at", Time, nullable=False),
+        sa.Column("updated_at", Time, nullable=False),
+        sa.Column("deleted_at", Time),
+        sa.ForeignKeyConstraint(["source_id"], ["source.id"]),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("ix_target_channel", "target", ["channel"])
+    op.create_index("ix_target_source_id", "target", ["source_id"])
+
+    op.create_table(
         "user",
         sa.Column("id", sa.String(), nullable=False),
         sa.Column("source_id", sa.String(), nullable=False),
@@ -299,6 +331,56 @@ def upgrade() -> None:
         postgresql_where=sa.text("superseded_at IS NULL"),
     )
 
+    op.create_table(
+        "delivery",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("target_id", sa.String(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("object_id", sa.String(), nullable=False),
+        sa.Column("key", sa.String(), nullable=False),
+        sa.Column("rank", sa.Integer(), nullable=False),
+        sa.Column("first_seq", sa.BigInteger(), nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.Column("actions", Json, nullable=False),
+        sa.Column("previous", Json, nullable=False),
+        sa.Column("run_id", sa.String()),
+        sa.Column("held", sa.Boolean(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("attempts", Json, nullable=False),
+        sa.Column("next_attempt_at", Time),
+        sa.Column("created_at", Time, nullable=False),
+        sa.Column("changed_at", Time, nullable=False),
+        sa.Column("finished_at", Time),
+        sa.ForeignKeyConstraint(["target_id"], ["target.id"]),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("delivery_due", "delivery", ["target_id", "state", "rank", "id"])
+    op.create_index(
+        "delivery_open",
+        "delivery",
+        ["target_id", "object_id"],
+        unique=True,
+        sqlite_where=sa.text("state <> 'delivered'"),
+        postgresql_where=sa.text("state <> 'delivered'"),
+    )
+    op.create_index("delivery_run", "delivery", ["run_id"])
+    op.create_index("ix_delivery_finished_at", "delivery", ["finished_at"])
+
+    op.create_table(
+        "link",
+        sa.Column("target_id", sa.String(), nullable=False),
+        sa.Column("object_id", sa.String(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("key", sa.String(), nullable=False),
+        sa.Column("remote_id", sa.String()),
+        sa.Column("digest", sa.String()),
+        sa.Column("present", sa.Boolean(), nullable=False),
+        sa.Column("removed_at", Time),
+        sa.Column("at", Time, nullable=False),
+        sa.ForeignKeyConstraint(["target_id"], ["target.id"]),
+        sa.PrimaryKeyConstraint("target_id", "object_id"),
+    )
     op.create_table(
         "membership",
         sa.Column("user_id", sa.String(), nullable=False),

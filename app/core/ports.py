@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 
 from app.core.directory import Department, User
 from app.core.event import Event
+from app.core.outgoing import Outcome, Outgoing, Pairing
 
 Observe = Callable[[], Awaitable[int]]
 """Takes the next observation number; called just before a request is sent."""
@@ -239,6 +240,37 @@ class TokenStore(Protocol):
     async def block(self, corp: str, api: str, seconds: float) -> None:
         """WeCom said 45009: nobody calls this API for so long."""
         ...
+
+
+class Writer(Protocol):
+    """One target, opened for writing; used by one task at a time, closed by `aclose`."""
+
+    batch: int
+    """The most objects in one `write`; may shrink and grow with the time the target takes."""
+
+    def record(self, item: Outgoing) -> Mapping[str, object] | None:
+        """What the target is to hold of an object, whole; None when it is to hold nothing. Pure: a resync compares its
+        digest with what was acknowledged last, and an equal one is not sent."""
+        ...
+
+    async def write(self, items: Sequence[Outgoing]) -> list[Outcome]:
+        """Bring these objects to the target; one outcome each, in their order. All items are of one kind, and either
+        all removals or none; departments come parents first (removals: children first).
+
+        Raises TryLater (the target is away: everything is sent again), AskAdmin (a setting is wrong; with code
+        `target.gone` the target has said to stop). Sending the same again must be harmless.
+        """
+        ...
+
+    async def settle(self, since: datetime) -> None:
+        """Return when nothing of a write that began at `since`, and whose end nobody saw, can still be under way."""
+        ...
+
+    async def pair(self, items: Sequence[Outgoing]) -> dict[str, Pairing]:
+        """By object id, what the first write of these unlinked users would do; empty where there is no pairing."""
+        ...
+
+    async def aclose(self) -> None: ...
 
 
 class AsyncContext(Protocol):

@@ -316,6 +316,95 @@ class ChangeRow(SQLModel, table=True):
     at: datetime = Field(sa_type=Utc)
 
 
+class TargetRow(SQLModel, table=True):
+    """A configured target. `taken` is the number in the feed up to which changes became deliveries, `position` that up
+    to which everything is delivered, dead or superseded. Targets with one `channel` are written in turn;
+    `sending_since` is set while a write is under way."""
+
+    __tablename__ = "target"
+
+    id: str = Field(primary_key=True)
+    source_id: str = Field(foreign_key="source.id", index=True)
+    name: str
+    kind: str
+    enabled: bool = True
+    config: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
+    secrets: bytes = Field(sa_type=LargeBinary)
+    guard: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
+    version: int = 1
+    channel: str = Field(index=True)
+    wants_runs: bool = False
+    state: str = "ok"
+    taken: int = Field(default=0, sa_type=Big)
+    position: int = Field(default=0, sa_type=Big)
+    failures: int = 0
+    failing_since: datetime | None = Field(default=None, sa_type=Utc)
+    next_attempt_at: datetime | None = Field(default=None, sa_type=Utc)
+    sending_since: datetime | None = Field(default=None, sa_type=Utc)
+    open_approval: str | None = None
+    last_error: dict[str, Any] | None = Field(default=None, sa_type=Json)
+    last_delivered_at: datetime | None = Field(default=None, sa_type=Utc)
+    created_at: datetime = Field(sa_type=Utc)
+    updated_at: datetime = Field(sa_type=Utc)
+    deleted_at: datetime | None = Field(default=None, sa_type=Utc)
+
+
+class DeliveryRow(SQLModel, table=True):
+    """What waits, or waited, to be told to a target about one object: the changes from `first_seq` to `seq` of the
+    feed. While it is open (pending, retrying, dead) later changes of the object join it. `held` removals wait for an
+    approval. `rank` orders: departments parents first, users, users gone, departments gone children first, runs."""
+
+    __tablename__ = "delivery"
+    __table_args__ = (
+        Index(
+            "delivery_open",
+            "target_id",
+            "object_id",
+            unique=True,
+            sqlite_where=text("state <> 'delivered'"),
+            postgresql_where=text("state <> 'delivered'"),
+        ),
+        Index("delivery_due", "target_id", "state", "rank", "id"),
+        Index("delivery_run", "run_id"),
+    )
+
+    id: str = Field(primary_key=True)
+    target_id: str = Field(foreign_key="target.id")
+    kind: str
+    object_id: str
+    key: str
+    rank: int
+    first_seq: int = Field(default=0, sa_type=Big)
+    seq: int = Field(default=0, sa_type=Big)
+    actions: list[str] = Field(default_factory=list, sa_type=Json)
+    previous: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
+    run_id: str | None = None
+    held: bool = False
+    state: str = "pending"
+    failures: int = 0
+    attempts: list[dict[str, Any]] = Field(default_factory=list, sa_type=Json)
+    next_attempt_at: datetime | None = Field(default=None, sa_type=Utc)
+    created_at: datetime = Field(sa_type=Utc)
+    changed_at: datetime = Field(sa_type=Utc)
+    finished_at: datetime | None = Field(default=None, sa_type=Utc, index=True)
+
+
+class LinkRow(SQLModel, table=True):
+    """What a target acknowledged of one object of ours."""
+
+    __tablename__ = "link"
+
+    target_id: str = Field(primary_key=True, foreign_key="target.id")
+    object_id: str = Field(primary_key=True)
+    kind: str
+    key: str
+    remote_id: str | None = None
+    digest: str | None = None
+    present: bool = True
+    removed_at: datetime | None = Field(default=None, sa_type=Utc)
+    at: datetime = Field(sa_type=Utc)
+
+
 class LeaseRow(SQLModel, table=True):
     """Who owns a piece of work until when; `token` grows with every claim and fences whoever held it before."""
 

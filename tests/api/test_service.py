@@ -82,7 +82,7 @@ async def test_a_database_that_is_gone_is_not_ready(sqlite_url: str, tmp_path: P
 
 @asynccontextmanager
 async def threads_ended() -> AsyncIterator[None]:
-    """A connection that could not be opened leaves a thread, which must tell this loop of its end while there is one."""
+    """A connection that did not open leaves a thread, which must tell this loop of its end while there is one."""
     before = set(threading.enumerate())
     yield
     for thread in set(threading.enumerate()) - before:

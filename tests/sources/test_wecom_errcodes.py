@@ -5,9 +5,9 @@ import string
 
 import pytest
 
+from app.core.texts import LANGUAGES, Text
 from app.errors import AskAdmin, ServiceError, SkipOne, TryLater, Upstream
 from app.sources.wecom.errcodes import BREAKS, TABLE, TEXTS, to_error
-from app.sources.wecom.texts import LANGUAGES, Text
 from tests.sources.golden import GOLDEN
 
 CONFIGURATION = [errcode for errcode in GOLDEN if errcode not in (40014, 42001)]

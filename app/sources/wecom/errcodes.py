@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from app.core.texts import Text
 from app.errors import AskAdmin, ServiceError, SkipOne, TryLater, Upstream
-from app.sources.wecom.texts import TEXTS, Text
+from app.sources.wecom.texts import TEXTS
 
 __all__ = ["TABLE", "TEXTS", "Rule", "Text", "said", "to_error"]
 

@@ -4,33 +4,9 @@ The names of WeCom's menus stay in Chinese everywhere, because its console is in
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
-LANGUAGES: Final = ("en", "zh-CN", "fr")
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """A title (what happened) and a hint (what to do), with placeholders in braces that the error's `params` fill."""
-
-    title: str
-    hint: str = ""
-
-    def filled(self, params: Mapping[str, str | int]) -> "Text":
-        """The text with its placeholders filled; one without a value stays as it is."""
-        values = _Known(params)
-        return Text(self.title.format_map(values), self.hint.format_map(values))
-
-
-class _Known(dict[str, str | int]):
-    def __missing__(self, name: str) -> str:
-        return f"{{{name}}}"
-
-
-def _say(en: tuple[str, str], zh: tuple[str, str], fr: tuple[str, str]) -> Mapping[str, Text]:
-    return dict(zip(LANGUAGES, (Text(*en), Text(*zh), Text(*fr)), strict=True))
-
+from app.core.texts import Text, say
 
 _WAIT: Final = (
     "Nothing to do: it is tried again by itself.",
@@ -39,17 +15,17 @@ _WAIT: Final = (
 )
 
 _PASSING: Final = {
-    "wecom.busy": _say(
+    "wecom.busy": say(
         ("WeCom is busy.", _WAIT[0]),
         ("企业微信系统繁忙。", _WAIT[1]),
         ("WeCom est occupé.", _WAIT[2]),
     ),
-    "wecom.conflict": _say(
+    "wecom.conflict": say(
         ("WeCom was changing the same data at that moment.", _WAIT[0]),
         ("企业微信当时正在修改同一数据。", _WAIT[1]),
         ("WeCom modifiait les mêmes données à ce moment-là.", _WAIT[2]),
     ),
-    "wecom.too_many_at_once": _say(
+    "wecom.too_many_at_once": say(
         ("Too many calls of {api} were running at once.", f"{_WAIT[0]} Does another program use the same company?"),
         ("同时进行的 {api} 调用过多。", f"{_WAIT[1]}请检查是否有其他程序在使用同一企业。"),
         (
@@ -57,7 +33,7 @@ _PASSING: Final = {
             f"{_WAIT[2]} Un autre programme utilise-t-il la même entreprise ?",
         ),
     ),
-    "wecom.frequency_limit": _say(
+    "wecom.frequency_limit": say(
         (
             "WeCom's limit on calls of {api} has been reached.",
             "This API waits until WeCom opens it again, the others go on. If it happens often, see whether another "
@@ -74,7 +50,7 @@ _PASSING: Final = {
             "programme appelle WeCom pour la même entreprise ou depuis la même adresse.",
         ),
     ),
-    "wecom.data_access_limited": _say(
+    "wecom.data_access_limited": say(
         (
             "WeCom limits access to data after unusual traffic.",
             "It is tried again later. If it lasts, look for notices in WeCom's console.",
@@ -85,7 +61,7 @@ _PASSING: Final = {
             "Une nouvelle tentative sera faite plus tard. Si cela dure, consultez les avis dans la console de WeCom.",
         ),
     ),
-    "wecom.token_rejected": _say(
+    "wecom.token_rejected": say(
         (
             "WeCom rejected an access token that it had just issued.",
             "It is tried again by itself. If it lasts, another program that uses the same secret may be resetting it.",
@@ -100,12 +76,12 @@ _PASSING: Final = {
             "Secret l'invalide peut-être.",
         ),
     ),
-    "wecom.cursor_invalid": _say(
+    "wecom.cursor_invalid": say(
         ("WeCom did not accept the position in a list that it had given.", "The list is read again from its start."),
         ("企业微信不接受它返回的分页游标。", "系统会从头重新读取该列表。"),
         ("WeCom n'a pas accepté la position de liste qu'il avait donnée.", "La liste est relue depuis le début."),
     ),
-    "wecom.unreachable": _say(
+    "wecom.unreachable": say(
         (
             "WeCom could not be reached ({cause}).",
             "It is tried again by itself. If it lasts, check this server's network, DNS and firewall, and the "
@@ -121,7 +97,7 @@ _PASSING: Final = {
             "de ce serveur, et le base_url de la source.",
         ),
     ),
-    "wecom.proxy_failed": _say(
+    "wecom.proxy_failed": say(
         (
             "The proxy of this source did not carry the call ({cause}).",
             "It is tried again by itself. If it lasts, check the proxy's address, user name and password.",
@@ -133,12 +109,12 @@ _PASSING: Final = {
             "et le mot de passe du proxy.",
         ),
     ),
-    "wecom.server_error": _say(
+    "wecom.server_error": say(
         ("WeCom answered {api} with HTTP status {status}.", _WAIT[0]),
         ("企业微信对 {api} 返回了 HTTP 状态 {status}。", _WAIT[1]),
         ("WeCom a répondu à {api} par le statut HTTP {status}.", _WAIT[2]),
     ),
-    "wecom.bad_answer": _say(
+    "wecom.bad_answer": say(
         (
             "The answer to {api} is not what WeCom answers.",
             "It is tried again by itself; nothing was taken from it. If it lasts, check base_url and the proxy: "
@@ -162,7 +138,7 @@ _RANGE: Final = "应用管理 → 应用 → 可见范围"
 _CONTACTS: Final = "安全与管理 → 管理工具 → 通讯录同步"
 
 _CREDENTIALS: Final = {
-    "wecom.wrong_secret": _say(
+    "wecom.wrong_secret": say(
         (
             "WeCom does not accept the secret.",
             f"Copy it anew: for an app from {_APP_SECRET}, for the contacts secret from {_CONTACTS} → Secret. It "
@@ -183,7 +159,7 @@ _CREDENTIALS: Final = {
             "Aucun appel n'est fait avec lui tant qu'il n'est pas corrigé.",
         ),
     ),
-    "wecom.secret_of_other_corp": _say(
+    "wecom.secret_of_other_corp": say(
         (
             "The secret does not belong to this company.",
             f"Check that 企业ID (我的企业 → 企业信息) and the secret ({_APP_SECRET}) come from the same company.",
@@ -195,7 +171,7 @@ _CREDENTIALS: Final = {
             "entreprise.",
         ),
     ),
-    "wecom.wrong_corp_id": _say(
+    "wecom.wrong_corp_id": say(
         ("WeCom does not know this company id.", "Copy 企业ID from 我的企业 → 企业信息. It begins with ww or wx."),
         ("企业微信找不到此企业ID。", "请从「我的企业 → 企业信息」复制企业ID，以 ww 或 wx 开头。"),
         (
@@ -203,7 +179,7 @@ _CREDENTIALS: Final = {
             "Copiez le 企业ID depuis 我的企业 → 企业信息. Il commence par ww ou wx.",
         ),
     ),
-    "wecom.corp_id_missing": _say(
+    "wecom.corp_id_missing": say(
         ("WeCom received no company id.", "Enter 企业ID from 我的企业 → 企业信息 as corp_id."),
         ("企业微信未收到企业ID。", "请将「我的企业 → 企业信息」中的企业ID填入 corp_id。"),
         (
@@ -211,12 +187,12 @@ _CREDENTIALS: Final = {
             "Saisissez le 企业ID de 我的企业 → 企业信息 dans corp_id.",
         ),
     ),
-    "wecom.secret_missing": _say(
+    "wecom.secret_missing": say(
         ("WeCom received no secret.", f"Enter the app's secret from {_APP_SECRET}."),
         ("企业微信未收到 Secret。", f"请填写应用的 Secret（{_APP_SECRET}）。"),
         ("WeCom n'a pas reçu de Secret.", f"Saisissez le Secret de l'application depuis {_APP_SECRET}."),
     ),
-    "wecom.weak_secret": _say(
+    "wecom.weak_secret": say(
         (
             "WeCom considers the secret not safe enough.",
             f"Reset it under {_APP_SECRET.rsplit(' → ', 1)[0]} and enter the new one here.",
@@ -227,7 +203,7 @@ _CREDENTIALS: Final = {
             f"Réinitialisez-le sous {_APP_SECRET.rsplit(' → ', 1)[0]} et saisissez le nouveau ici.",
         ),
     ),
-    "wecom.wrong_agent_id": _say(
+    "wecom.wrong_agent_id": say(
         (
             "WeCom does not know this agent id.",
             "Copy AgentId from the page of the app (应用管理 → 应用), or leave agent_id empty: it is then found by "
@@ -240,7 +216,7 @@ _CREDENTIALS: Final = {
             "alors trouvé automatiquement.",
         ),
     ),
-    "wecom.not_this_agent": _say(
+    "wecom.not_this_agent": say(
         (
             "The agent id belongs to another app than the secret.",
             "Take AgentId and Secret from the same page (应用管理 → 应用), or leave agent_id empty.",
@@ -254,7 +230,7 @@ _CREDENTIALS: Final = {
             "Prenez AgentId et Secret sur la même page (应用管理 → 应用), ou laissez agent_id vide.",
         ),
     ),
-    "wecom.agent_unknown": _say(
+    "wecom.agent_unknown": say(
         (
             "It could not be found out which app the secret belongs to.",
             "Enter AgentId from the page of the app (应用管理 → 应用) as agent_id.",
@@ -265,7 +241,7 @@ _CREDENTIALS: Final = {
             "Saisissez l'AgentId de la page de l'application (应用管理 → 应用) dans agent_id.",
         ),
     ),
-    "wecom.ip_not_trusted": _say(
+    "wecom.ip_not_trusted": say(
         (
             "WeCom refused requests coming from {ip}.",
             "Add this address under 应用管理 → 应用 → 企业可信IP (trusted IPs); for the contacts secret under "
@@ -285,7 +261,7 @@ _CREDENTIALS: Final = {
             "L'effet prend environ une minute.",
         ),
     ),
-    "wecom.ip_not_listed": _say(
+    "wecom.ip_not_listed": say(
         (
             "This server's address is not in a list of allowed addresses.",
             "Add it in WeCom's console where {api} has its own list (管理工具).",
@@ -296,7 +272,7 @@ _CREDENTIALS: Final = {
             "Ajoutez-la dans la console de WeCom, là où {api} a sa propre liste (管理工具).",
         ),
     ),
-    "wecom.bad_ip_list": _say(
+    "wecom.bad_ip_list": say(
         (
             "The list of trusted addresses is not valid.",
             "Correct it under 应用管理 → 应用 → 企业可信IP: addresses separated by semicolons.",
@@ -307,7 +283,7 @@ _CREDENTIALS: Final = {
             "Corrigez-la sous 应用管理 → 应用 → 企业可信IP : adresses séparées par des points-virgules.",
         ),
     ),
-    "source.no_credentials": _say(
+    "source.no_credentials": say(
         (
             "The source has no secret to read the directory with.",
             f"Enter an app secret ({_APP_SECRET}) or a contacts secret ({_CONTACTS} → Secret). Callbacks work without.",
@@ -322,7 +298,7 @@ _CREDENTIALS: Final = {
             "fonctionnent sans.",
         ),
     ),
-    "source.no_contacts_secret": _say(
+    "source.no_contacts_secret": say(
         (
             "Listing the ids of the whole company needs the contacts secret.",
             f"Enter it from {_CONTACTS} → Secret as contacts_secret.",
@@ -336,7 +312,7 @@ _CREDENTIALS: Final = {
 }
 
 _PERMISSIONS: Final = {
-    "wecom.contacts_secret_ids_only": _say(
+    "wecom.contacts_secret_ids_only": say(
         (
             "This is the contacts secret, and from this address WeCom gives it ids only.",
             "Since 2022-08-15 the contacts secret may not read names and details from a new IP. Enter the secret of an "
@@ -356,7 +332,7 @@ _PERMISSIONS: Final = {
             f"({_RANGE}) décide de qui il voit.",
         ),
     ),
-    "wecom.api_not_authorised": _say(
+    "wecom.api_not_authorised": say(
         ("This app is not authorised for {api}.", "Give the app this permission in 应用管理 → 应用."),
         ("该应用未获得 {api} 的权限。", "请在「应用管理 → 应用」中为应用授予该权限。"),
         (
@@ -364,7 +340,7 @@ _PERMISSIONS: Final = {
             "Donnez cette permission à l'application dans 应用管理 → 应用.",
         ),
     ),
-    "wecom.api_forbidden": _say(
+    "wecom.api_forbidden": say(
         (
             "WeCom does not allow {api} with this secret.",
             "See whether the two secrets were interchanged: app_secret is the one of the app "
@@ -381,12 +357,12 @@ _PERMISSIONS: Final = {
             f"({_APP_SECRET}), contacts_secret celui de {_CONTACTS}. Là, 权限 doit être au moins API 读取通讯录.",
         ),
     ),
-    "wecom.authorisation_cancelled": _say(
+    "wecom.authorisation_cancelled": say(
         ("The authorisation is not valid any more.", "Authorise the app again in 应用管理 → 应用."),
         ("授权已失效或被取消。", "请在「应用管理 → 应用」中重新授权该应用。"),
         ("L'autorisation n'est plus valable.", "Autorisez à nouveau l'application dans 应用管理 → 应用."),
     ),
-    "wecom.app_idle": _say(
+    "wecom.app_idle": say(
         (
             "The app lay idle and WeCom took back its API rights.",
             "Open the app in 应用管理 → 应用 and enable its API again.",
@@ -397,7 +373,7 @@ _PERMISSIONS: Final = {
             "Ouvrez l'application dans 应用管理 → 应用 et réactivez son API.",
         ),
     ),
-    "wecom.partial_grant": _say(
+    "wecom.partial_grant": say(
         (
             "The permission on contacts does not cover {api}.",
             f"Extend it under {_CONTACTS} → 权限, or let an app secret read.",
@@ -408,7 +384,7 @@ _PERMISSIONS: Final = {
             f"Étendez-la sous {_CONTACTS} → 权限, ou laissez lire un Secret d'application.",
         ),
     ),
-    "wecom.tls_too_old": _say(
+    "wecom.tls_too_old": say(
         ("WeCom does not accept this TLS version.", "Update this server's OpenSSL, or the proxy in between."),
         ("企业微信不支持此 TLS 版本。", "请升级本服务器的 OpenSSL 或中间的代理。"),
         (
@@ -416,7 +392,7 @@ _PERMISSIONS: Final = {
             "Mettez à jour OpenSSL sur ce serveur, ou le proxy intermédiaire.",
         ),
     ),
-    "wecom.members_inactive": _say(
+    "wecom.members_inactive": say(
         (
             "WeCom asks for more active members before it allows this.",
             "Let more people activate WeCom, see the notice in 应用管理 → 应用.",
@@ -427,12 +403,12 @@ _PERMISSIONS: Final = {
             "Faites activer WeCom par plus de personnes, voir l'avis dans 应用管理 → 应用.",
         ),
     ),
-    "wecom.app_disabled": _say(
+    "wecom.app_disabled": say(
         ("The app is disabled.", "Enable it: 应用管理 → 应用 → 启用应用."),
         ("应用已停用。", "请启用：应用管理 → 应用 → 启用应用。"),
         ("L'application est désactivée.", "Activez-la : 应用管理 → 应用 → 启用应用."),
     ),
-    "wecom.app_barred": _say(
+    "wecom.app_barred": say(
         (
             "WeCom has barred this app from the API.",
             "Look for the reason in 应用管理 → 应用, or read with another app.",
@@ -443,7 +419,7 @@ _PERMISSIONS: Final = {
             "Cherchez-en la raison dans 应用管理 → 应用, ou lisez avec une autre application.",
         ),
     ),
-    "wecom.out_of_range": _say(
+    "wecom.out_of_range": say(
         (
             "What {api} asked for is outside the app's visible range.",
             f"Add it under {_RANGE}; for a full sync choose the root department there.",
@@ -454,7 +430,7 @@ _PERMISSIONS: Final = {
             f"Ajoutez-le sous {_RANGE} ; pour une synchronisation complète, choisissez-y le département racine.",
         ),
     ),
-    "wecom.sensitive_fields_forbidden": _say(
+    "wecom.sensitive_fields_forbidden": say(
         (
             "The app has no right to sensitive data such as phone or e-mail.",
             "Apps made after 2022-06-20 do not get them. All other fields are read.",
@@ -465,7 +441,7 @@ _PERMISSIONS: Final = {
             "Les applications créées après le 2022-06-20 ne les reçoivent pas. Tous les autres champs sont lus.",
         ),
     ),
-    "wecom.tag_forbidden": _say(
+    "wecom.tag_forbidden": say(
         ("The secret has no right on this tag.", "Let the app use the tag: 通讯录 → 标签."),
         ("该 Secret 对此标签没有权限。", "请在「通讯录 → 标签」中允许应用使用该标签。"),
         (
@@ -473,7 +449,7 @@ _PERMISSIONS: Final = {
             "Autorisez l'application à utiliser l'étiquette : 通讯录 → 标签.",
         ),
     ),
-    "wecom.domain_not_trusted": _say(
+    "wecom.domain_not_trusted": say(
         ("The address is not in a trusted domain of the app.", "Enter the domain under 应用管理 → 应用 → 可信域名."),
         ("该地址不在应用的可信域名内。", "请在「应用管理 → 应用 → 可信域名」中填写域名。"),
         (
@@ -481,7 +457,7 @@ _PERMISSIONS: Final = {
             "Saisissez le domaine sous 应用管理 → 应用 → 可信域名.",
         ),
     ),
-    "wecom.callback_url_needed": _say(
+    "wecom.callback_url_needed": say(
         (
             "WeCom wants the app to have a callback URL first.",
             "Enter it under 应用管理 → 应用 → 接收消息 → 设置API接收.",
@@ -492,7 +468,7 @@ _PERMISSIONS: Final = {
             "Saisissez-la sous 应用管理 → 应用 → 接收消息 → 设置API接收.",
         ),
     ),
-    "wecom.callback_url_refused": _say(
+    "wecom.callback_url_refused": say(
         (
             "WeCom could not verify the callback URL.",
             "It must be reachable from the internet, and Token and EncodingAESKey must be the same here and in "
@@ -508,12 +484,12 @@ _PERMISSIONS: Final = {
             "接收消息 → 设置API接收.",
         ),
     ),
-    "wecom.corp_not_verified": _say(
+    "wecom.corp_not_verified": say(
         ("The company is not verified with WeCom.", "Verify it: 我的企业 → 企业信息 → 企业认证."),
         ("企业尚未认证。", "请完成认证：我的企业 → 企业信息 → 企业认证。"),
         ("L'entreprise n'est pas vérifiée auprès de WeCom.", "Faites-la vérifier : 我的企业 → 企业信息 → 企业认证."),
     ),
-    "wecom.corp_closed": _say(
+    "wecom.corp_closed": say(
         (
             "WeCom has dissolved or banned this company.",
             "Ask WeCom's support; the directory stays here as it was read last.",
@@ -524,7 +500,7 @@ _PERMISSIONS: Final = {
             "Adressez-vous à l'assistance de WeCom ; l'annuaire reste ici tel qu'il a été lu en dernier.",
         ),
     ),
-    "wecom.headcount_limit": _say(
+    "wecom.headcount_limit": say(
         (
             "The company has reached WeCom's limit of members.",
             "Have it raised (我的企业 → 企业信息), or remove people who left.",
@@ -535,7 +511,7 @@ _PERMISSIONS: Final = {
             "Faites-la relever (我的企业 → 企业信息), ou retirez les personnes parties.",
         ),
     ),
-    "wecom.delete_protection": _say(
+    "wecom.delete_protection": say(
         (
             "WeCom's own protection against mass deletion has stopped an import.",
             "Another program imports contacts: check its file. This service only reads.",
@@ -546,7 +522,7 @@ _PERMISSIONS: Final = {
             "Un autre programme importe des contacts : vérifiez son fichier. Ce service ne fait que lire.",
         ),
     ),
-    "wecom.import_job": _say(
+    "wecom.import_job": say(
         (
             "WeCom refused a batch import of contacts.",
             "Another program imports contacts: check its file and whether one is still running. This service only "
@@ -562,7 +538,7 @@ _PERMISSIONS: Final = {
             "Ce service ne fait que lire.",
         ),
     ),
-    "wecom.answer_too_large": _say(
+    "wecom.answer_too_large": say(
         (
             "The answer to {api} is too large.",
             "Split departments with very many direct members in 通讯录, or narrow 可见范围.",
@@ -574,7 +550,7 @@ _PERMISSIONS: Final = {
             "可见范围.",
         ),
     ),
-    "wecom.http_refused": _say(
+    "wecom.http_refused": say(
         (
             "{api} was answered with HTTP status {status}, which WeCom does not use.",
             "Check base_url (with https) and the proxy: something else is answering.",
@@ -588,7 +564,7 @@ _PERMISSIONS: Final = {
             "Vérifiez base_url (avec https) et le proxy : autre chose répond.",
         ),
     ),
-    "wecom.unknown_errcode": _say(
+    "wecom.unknown_errcode": say(
         (
             "WeCom refused {api} with errcode {errcode}.",
             "Look it up at https://open.work.weixin.qq.com/devtool/query?e={errcode}",
@@ -605,7 +581,7 @@ _PERMISSIONS: Final = {
 }
 
 _OBJECTS: Final = {
-    "wecom.user_not_found": _say(
+    "wecom.user_not_found": say(
         (
             "WeCom does not show this person: gone, or outside the app's visible range.",
             f"If the person should be seen, widen {_RANGE}.",
@@ -616,7 +592,7 @@ _OBJECTS: Final = {
             f"Si elle doit être vue, élargissez {_RANGE}.",
         ),
     ),
-    "wecom.user_out_of_range": _say(
+    "wecom.user_out_of_range": say(
         ("The person is outside the app's visible range.", f"Widen {_RANGE} if the person should be seen."),
         ("该成员不在应用可见范围内。", f"如果应能看到该成员，请扩大「{_RANGE}」。"),
         (
@@ -624,17 +600,17 @@ _OBJECTS: Final = {
             f"Élargissez {_RANGE} si elle doit être vue.",
         ),
     ),
-    "wecom.department_not_found": _say(
+    "wecom.department_not_found": say(
         ("The department does not exist any more.", "Nothing to do: the next sync takes it in."),
         ("该部门已不存在。", "无需操作，下次同步会处理。"),
         ("Le département n'existe plus.", "Rien à faire : la prochaine synchronisation en tient compte."),
     ),
-    "wecom.tag_not_found": _say(
+    "wecom.tag_not_found": say(
         ("The tag does not exist any more.", f"Remove it from {_RANGE}."),
         ("该标签已不存在。", f"请从「{_RANGE}」中移除该标签。"),
         ("L'étiquette n'existe plus.", f"Retirez-la de {_RANGE}."),
     ),
-    "wecom.not_found": _say(
+    "wecom.not_found": say(
         ("WeCom does not know what {api} asked for.", "Nothing to do: it is left out."),
         ("企业微信中不存在 {api} 请求的对象。", "无需操作，已跳过。"),
         ("WeCom ne connaît pas ce que {api} a demandé.", "Rien à faire : cela est laissé de côté."),
@@ -642,17 +618,17 @@ _OBJECTS: Final = {
 }
 
 _CHECKS: Final = {
-    "check.not_tried": _say(
+    "check.not_tried": say(
         ("Not tried, because an earlier check failed.", "Correct that one first."),
         ("前面的检查未通过，因此未执行。", "请先解决前面的问题。"),
         ("Pas essayé, car une vérification précédente a échoué.", "Corrigez d'abord celle-là."),
     ),
-    "check.app_token": _say(
+    "check.app_token": say(
         ("WeCom accepts the app secret.", ""),
         ("企业微信接受应用 Secret。", ""),
         ("WeCom accepte le Secret de l'application.", ""),
     ),
-    "check.no_app_secret": _say(
+    "check.no_app_secret": say(
         (
             "No app secret is entered.",
             f"Names and details are read with the secret of an app ({_APP_SECRET}); the contacts secret alone gets "
@@ -666,12 +642,12 @@ _CHECKS: Final = {
             "que des identifiants.",
         ),
     ),
-    "check.contacts_token": _say(
+    "check.contacts_token": say(
         ("WeCom accepts the contacts secret.", ""),
         ("企业微信接受通讯录 Secret。", ""),
         ("WeCom accepte le Secret des contacts.", ""),
     ),
-    "check.no_contacts_secret": _say(
+    "check.no_contacts_secret": say(
         (
             "No contacts secret is entered.",
             f"With it ({_CONTACTS} → Secret) the list of all ids proves who has left; without it people are asked "
@@ -688,12 +664,12 @@ _CHECKS: Final = {
             "personne est demandée une à une.",
         ),
     ),
-    "check.range_everything": _say(
+    "check.range_everything": say(
         ("The app sees the whole company: the root department is in its range.", ""),
         ("应用可见整个企业：根部门在其可见范围内。", ""),
         ("L'application voit toute l'entreprise : le département racine est dans sa visibilité.", ""),
     ),
-    "check.range_partial": _say(
+    "check.range_partial": say(
         (
             "The app sees a part of the company: departments: {departments}, people: {users}, tags: {tags}.",
             f"People outside are not seen. For the whole company choose the root department under {_RANGE}.",
@@ -708,7 +684,7 @@ _CHECKS: Final = {
             f"Qui est en dehors n'est pas vu. Pour toute l'entreprise, choisissez le département racine sous {_RANGE}.",
         ),
     ),
-    "check.range_empty": _say(
+    "check.range_empty": say(
         ("The app sees nobody: its visible range is empty.", f"Choose the root department under {_RANGE}."),
         ("应用看不到任何人：可见范围为空。", f"请在「{_RANGE}」选择根部门。"),
         (
@@ -716,17 +692,17 @@ _CHECKS: Final = {
             f"Choisissez le département racine sous {_RANGE}.",
         ),
     ),
-    "check.range_contacts": _say(
+    "check.range_contacts": say(
         ("The contacts secret covers the whole company.", ""),
         ("通讯录 Secret 覆盖整个企业。", ""),
         ("Le Secret des contacts couvre toute l'entreprise.", ""),
     ),
-    "check.departments": _say(
+    "check.departments": say(
         ("Departments visible: {count}.", ""),
         ("可见部门：{count} 个。", ""),
         ("Départements visibles : {count}.", ""),
     ),
-    "check.departments_ids": _say(
+    "check.departments_ids": say(
         ("Departments visible by id only: {count}. Their names cannot be read.", "An app secret reads the names."),
         ("仅可见部门 ID：{count} 个，无法读取名称。", "填写应用 Secret 后可读取名称。"),
         (
@@ -734,7 +710,7 @@ _CHECKS: Final = {
             "Un Secret d'application lit les noms.",
         ),
     ),
-    "check.departments_none": _say(
+    "check.departments_none": say(
         (
             "No department is visible.",
             f"If the range names only people this is normal; otherwise choose departments under {_RANGE}.",
@@ -746,17 +722,17 @@ _CHECKS: Final = {
             f"{_RANGE}.",
         ),
     ),
-    "check.records_bad": _say(
+    "check.records_bad": say(
         ("Records that cannot be understood: {count}.", "They are set aside; the rest is synchronised."),
         ("无法识别的记录：{count} 条。", "这些记录会被搁置，其余照常同步。"),
         ("Enregistrements incompréhensibles : {count}.", "Ils sont mis de côté ; le reste est synchronisé."),
     ),
-    "check.user_details": _say(
+    "check.user_details": say(
         ("Details of people are readable, every field included.", ""),
         ("可读取成员详情，包括全部字段。", ""),
         ("Les détails des personnes sont lisibles, tous champs compris.", ""),
     ),
-    "check.user_fields_withheld": _say(
+    "check.user_fields_withheld": say(
         (
             "Details of people are readable, but WeCom gave no value for: {withheld}.",
             "Apps made after 2022-06-20 do not get these fields. What is stored of them is kept.",
@@ -771,22 +747,22 @@ _CHECKS: Final = {
             "conservé.",
         ),
     ),
-    "check.no_user_seen": _say(
+    "check.no_user_seen": say(
         ("No person was found to read.", f"Check who is in {_RANGE}."),
         ("没有找到可读取的成员。", f"请检查「{_RANGE}」中包含哪些成员。"),
         ("Aucune personne à lire n'a été trouvée.", f"Vérifiez qui est dans {_RANGE}."),
     ),
-    "check.ids": _say(
+    "check.ids": say(
         ("The ids of the whole company can be listed.", ""),
         ("可以列出全企业的成员 ID。", ""),
         ("Les identifiants de toute l'entreprise peuvent être listés.", ""),
     ),
-    "check.clock": _say(
+    "check.clock": say(
         ("This server's clock agrees with WeCom's.", ""),
         ("本服务器的时钟与企业微信一致。", ""),
         ("L'horloge de ce serveur concorde avec celle de WeCom.", ""),
     ),
-    "check.clock_skew": _say(
+    "check.clock_skew": say(
         (
             "This server's clock differs from WeCom's by {seconds} seconds.",
             "Switch on time synchronisation (NTP) on this server.",
@@ -797,17 +773,17 @@ _CHECKS: Final = {
             "Activez la synchronisation de l'heure (NTP) sur ce serveur.",
         ),
     ),
-    "check.clock_unknown": _say(
+    "check.clock_unknown": say(
         ("WeCom did not say what time it is.", ""),
         ("企业微信未返回时间。", ""),
         ("WeCom n'a pas donné l'heure.", ""),
     ),
-    "callback.url_ok": _say(
+    "callback.url_ok": say(
         ("The callback URL has a form that WeCom can call.", ""),
         ("回调 URL 的形式可供企业微信调用。", ""),
         ("L'URL de rappel a une forme que WeCom peut appeler.", ""),
     ),
-    "callback.url_private": _say(
+    "callback.url_private": say(
         (
             "WeCom cannot reach the callback URL: {host} is an address inside your network.",
             "Set PUBLIC_URL to the address under which the internet reaches this service.",
@@ -818,7 +794,7 @@ _CHECKS: Final = {
             "Donnez à PUBLIC_URL l'adresse par laquelle Internet atteint ce service.",
         ),
     ),
-    "callback.url_http": _say(
+    "callback.url_http": say(
         (
             "The callback URL is not encrypted (http).",
             "Put the service behind https and change PUBLIC_URL; messages are encrypted, but their times are visible.",
@@ -831,7 +807,7 @@ _CHECKS: Final = {
             "visibles.",
         ),
     ),
-    "callback.url_port": _say(
+    "callback.url_port": say(
         (
             "The callback URL names port {port}.",
             "Many firewalls let WeCom in on 443 only. Publish the service on https without a port if callbacks "
@@ -847,7 +823,7 @@ _CHECKS: Final = {
             "rappels n'arrivent pas.",
         ),
     ),
-    "callback.not_configured": _say(
+    "callback.not_configured": say(
         (
             "No Token and EncodingAESKey are entered: changes are found by full syncs only.",
             f"Have them made here and enter them with the callback URL under {_CONTACTS} → 设置接收事件服务器.",
@@ -862,7 +838,7 @@ _CHECKS: Final = {
             f"Faites-les créer ici et saisissez-les avec l'URL de rappel sous {_CONTACTS} → 设置接收事件服务器.",
         ),
     ),
-    "callback.never_verified": _say(
+    "callback.never_verified": say(
         (
             "WeCom has not verified the callback URL yet.",
             f"Enter URL, Token and EncodingAESKey under {_CONTACTS} → 设置接收事件服务器 and save: WeCom calls at "
@@ -880,7 +856,7 @@ _CHECKS: Final = {
             "moment-là.",
         ),
     ),
-    "callback.silent": _say(
+    "callback.silent": say(
         (
             "No event has come for {days} days.",
             "That may be normal in a small company. Otherwise save the callback once more in WeCom's console.",
@@ -891,7 +867,7 @@ _CHECKS: Final = {
             "Cela peut être normal dans une petite entreprise. Sinon enregistrez de nouveau le rappel dans la console.",
         ),
     ),
-    "callback.working": _say(
+    "callback.working": say(
         ("WeCom has verified the callback URL.", ""),
         ("企业微信已验证回调 URL。", ""),
         ("WeCom a vérifié l'URL de rappel.", ""),
