@@ -8,6 +8,7 @@ import httpx
 from pydantic import BaseModel
 
 from app.core.ports import CallbackPair, Check, Listener, Observe, Reader, TokenStore
+from app.core.texts import Text
 from app.sources.wecom import check as wecom_check
 from app.sources.wecom import config as wecom_config
 from app.sources.wecom import crypto as wecom_crypto
@@ -15,7 +16,6 @@ from app.sources.wecom import errcodes as wecom_errcodes
 from app.sources.wecom import listener as wecom_listener
 from app.sources.wecom import reader as wecom_reader
 from app.sources.wecom.check import CallbackFacts
-from app.sources.wecom.errcodes import Text
 
 ClientFactory = Callable[[Any], httpx.AsyncClient]
 """Makes the HTTP client of one source from its configuration; tests hand in one that ends in a simulated provider."""
