@@ -1,14 +1,13 @@
 """Callback events as values. An event says which object may be stale, never what it now is."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 EventKind = Literal["user", "department", "tag", "everything", "none"]
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One authentic callback, decrypted and read.
 
     `kind`/`key` name the stale object ("everything" asks for a full sync, "none" for nothing: the event is kept and
@@ -25,4 +24,4 @@ class Event:
     digest: str
     payload: str
     new_key: str | None = None
-    expects: Mapping[str, Any] = field(default_factory=dict)
+    expects: Mapping[str, Any] = MappingProxyType({})

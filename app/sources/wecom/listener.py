@@ -62,7 +62,7 @@ def read_event(message: bytes) -> Event:
         digest=hashlib.sha256(message).hexdigest(),
         payload=payload,
         new_key=hint.new_key,
-        expects=dict(hint.expects),
+        expects=hint.expects,
     )
 
 
@@ -83,14 +83,30 @@ def _opened(pairs: Sequence[CallbackPair], query: Mapping[str, str], encrypted: 
 # XML: a small document without DOCTYPE, entities or depth, or a refusal
 
 
-class _ExpatWithoutDoctype:
-    """What xmltodict needs of `expat`; entities need a DOCTYPE, so none can be declared."""
+class _Parser:
+    """The expat parser that xmltodict is given: without DOCTYPE, so that no entity can be declared, and with attributes
+    as the dict that expat makes anyway: xmltodict would ask for a list and turn it into a dict, element by element.
+    """
 
-    @staticmethod
-    def ParserCreate(encoding: str | None, separator: str | None) -> expat.XMLParserType:  # noqa: N802, RUF100
-        parser = expat.ParserCreate(encoding, separator)
+    StartElementHandler: Any
+    EndElementHandler: Any
+    CharacterDataHandler: Any
+
+    def __init__(self, encoding: str | None, _separator: str | None) -> None:
+        self._encoding = encoding
+
+    def Parse(self, document: bytes, final: bool) -> None:  # noqa: N802, RUF100
+        parser = expat.ParserCreate(self._encoding)
+        parser.buffer_text = True
         parser.StartDoctypeDeclHandler = _no_doctype
-        return parser
+        parser.StartElementHandler = self.StartElementHandler
+        parser.EndElementHandler = self.EndElementHandler
+        parser.CharacterDataHandler = self.CharacterDataHandler
+        parser.Parse(document, final)
+
+
+class _Expat:
+    ParserCreate = _Parser
 
 
 def _no_doctype(*_: object) -> NoReturn:
@@ -109,9 +125,11 @@ def _elements(document: bytes, marks: int) -> Elements:
     if tags > marks or (len(document) > marks and document.count(b"=") > marks):
         raise _not_envelope()
     watch = _not_deep if tags > 2 * DEEPEST else None  # every level has an opening and a closing tag
-    parser = _ExpatWithoutDoctype if b"<!D" in document else expat  # the same letters may stand in a text
     try:
-        root = xmltodict.parse(document, encoding="utf-8", expat=parser, xml_attribs=False, postprocessor=watch)
+        # Entities are off in our parser, whatever this call says.
+        root = xmltodict.parse(
+            document, "utf-8", _Expat, disable_entities=False, xml_attribs=False, postprocessor=watch
+        )
     except (expat.ExpatError, ValueError):
         raise _not_envelope() from None
     children = root.get("xml")
