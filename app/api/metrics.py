@@ -4,6 +4,7 @@ What the tables say is true whichever process did the work. Labels hold ids of s
 """
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -31,6 +32,9 @@ class Metrics:
         self._callbacks = Counter(
             f"{PREFIX}_callback_requests", "Callbacks by result.", ["result"], registry=self.registry
         )
+        # Looking a labelled child up costs more than counting with it; there are few of them.
+        self._request = cache(lambda method, operation, status: self._requests.labels(method, operation, str(status)))
+        self._callback = cache(self._callbacks.labels)
         build = GaugeMetricFamily(f"{PREFIX}_build_info", "The version that runs; always 1.", labels=["version"])
         build.add_metric([version], 1)
         self._build = build
@@ -38,11 +42,11 @@ class Metrics:
     def request(self, method: str, operation: str, status: int, seconds: float) -> None:
         """Count one finished request; methods that nobody defined share a label."""
         known = method if method in ("GET", "POST", "PATCH", "DELETE", "PUT", "HEAD", "OPTIONS") else "other"
-        self._requests.labels(known, operation, str(status)).observe(seconds)
+        self._request(known, operation, status).observe(seconds)
 
     def callback(self, result: str) -> None:
         """Count one callback: stored, duplicate, verified, or why it was refused."""
-        self._callbacks.labels(result).inc()
+        self._callback(result).inc()
 
     def render(self, facts: Facts) -> bytes:
         """Everything in Prometheus' text format."""

@@ -63,7 +63,7 @@ async def _write(conn: AsyncConnection, table: Table, rows: Sequence[Row], confl
     if conn.dialect.name == "sqlite":
         values = ", ".join("?" for _ in names)
         statement = f'INSERT INTO "{table.name}" ({columns}) VALUES ({values}) {conflict}'  # noqa: S608
-        await conn.exec_driver_sql(statement, _bound(table, names, rows))
+        await conn.exec_driver_sql(statement, bound(table, names, rows))
         return
     source = f'jsonb_populate_recordset(NULL::"{table.name}", CAST(:rows AS jsonb))'
     statement = f'INSERT INTO "{table.name}" ({columns}) SELECT {columns} FROM {source} {conflict}'  # noqa: S608
@@ -82,7 +82,8 @@ def _converters(table: Table) -> dict[str, Convert | None]:
     return {name: kind.bind_processor(_SQLITE) for name, kind in types.items()}
 
 
-def _bound(table: Table, names: Sequence[str], rows: Sequence[Row]) -> list[tuple[Any, ...]]:
+def bound(table: Table, names: Sequence[str], rows: Sequence[Row]) -> list[tuple[Any, ...]]:
+    """The values of rows as SQLite stores them, in the order of `names`."""
     converters = [(name, _converters(table)[name]) for name in names]
     return [tuple(convert(row[name]) if convert else row[name] for name, convert in converters) for row in rows]
 

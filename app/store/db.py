@@ -6,13 +6,14 @@ SQLite has one writer connection beside a pool of readers; PostgreSQL has one po
 import asyncio
 import fcntl
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
-from sqlalchemy import URL, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
@@ -26,6 +27,8 @@ from app.settings import Settings
 from app.store.bulk import table_of
 from app.store.leases import TTL, Lease, fence
 from app.store.observations import BlockNumbers, Observations, SequenceNumbers
+
+Result = TypeVar("Result")
 
 BUSY_SECONDS: Final = 10
 READERS: Final = 4
@@ -76,10 +79,18 @@ def insert_into(conn: AsyncConnection, row: type[SQLModel]) -> "sqlite.Insert | 
 class Database:
     """One open database; belongs to the event loop that opened it."""
 
-    def __init__(self, readers: AsyncEngine, writer: AsyncEngine, dialect: Literal["sqlite", "postgresql"]) -> None:
+    def __init__(
+        self,
+        readers: AsyncEngine,
+        writer: AsyncEngine,
+        dialect: Literal["sqlite", "postgresql"],
+        in_thread: Engine | None = None,
+    ) -> None:
         self.dialect = dialect
         self._readers = readers
         self._writer = writer
+        self._in_thread = in_thread
+        self._thread = ThreadPoolExecutor(1, "database")  # its thread ends with this object
         self._turn = asyncio.Lock() if dialect == "sqlite" else None
         self._holder: asyncio.Task[Any] | None = None
         self._observations: Observations = (
@@ -93,9 +104,8 @@ class Database:
         """Connect to a migrated database. Raises TryLater when it cannot be reached."""
         target = driver_url(url)
         if target.get_backend_name() == "sqlite":
-            database = cls(
-                sqlite_engine(target, "BEGIN", READERS), sqlite_engine(target, "BEGIN IMMEDIATE", 1), "sqlite"
-            )
+            writer = sqlite_engine(target, "BEGIN IMMEDIATE", 1)
+            database = cls(sqlite_engine(target, "BEGIN", READERS), writer, "sqlite", sqlite_in_thread(target))
         else:
             engine = postgres_engine(target)
             # A read sees one snapshot on both databases.
@@ -124,6 +134,23 @@ class Database:
                 async with self._writer.begin() as conn:
                     yield conn
 
+    async def write_at_once(self, work: Callable[[Connection], Result]) -> Result:
+        """A write transaction made by `work`, which awaits nothing.
+
+        On SQLite all of it runs in one thread: a small transaction pays for one change of threads, not for one with
+        each statement.
+        """
+        if self._in_thread is None:
+            async with self.write() as conn:
+                return await conn.run_sync(work)
+        async with self._take_turn():
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._work, self._in_thread, work)
+
+    @staticmethod
+    def _work(engine: Engine, work: Callable[[Connection], Result]) -> Result:
+        with unavailable_as_try_later(), engine.begin() as conn:
+            return work(conn)
+
     @asynccontextmanager
     async def fenced(self, lease: Lease, ttl: float = TTL) -> AsyncIterator[AsyncConnection]:
         """A write transaction of the holder of `lease`, which it renews. Raises Fenced when somebody else has it."""
@@ -138,9 +165,16 @@ class Database:
 
     async def observe_in(self, conn: AsyncConnection) -> int:
         """The next observation number, within the open write transaction `conn`."""
-        return await self._observations.take_in(conn)
+        return await conn.run_sync(self._observations.take_in)
+
+    def number_in(self, conn: Connection) -> int:
+        """The next observation number, within a transaction of `write_at_once`."""
+        return self._observations.take_in(conn)
 
     async def close(self) -> None:
+        if self._in_thread is not None:
+            # A connection is closed by the thread that opened it.
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._in_thread.dispose)
         await self._writer.dispose()
         await self._readers.dispose()
 
@@ -165,12 +199,25 @@ def sqlite_engine(url: URL, begin: str, size: int, pragmas: tuple[str, ...] = PR
     path = Path(url.database or "")
     if not path.exists():
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    engine = create_async_engine(
-        url, pool_size=size, max_overflow=0, connect_args={"timeout": BUSY_SECONDS}, hide_parameters=True
-    )
+    engine = create_async_engine(url, pool_size=size, max_overflow=0, **_SQLITE_OPTIONS)
+    _prepare(engine.sync_engine, begin, pragmas)
+    return engine
+
+
+def sqlite_in_thread(url: URL) -> Engine:
+    """One connection for writing, to be used by one thread."""
+    engine = create_engine(url.set(drivername="sqlite"), pool_size=1, max_overflow=0, **_SQLITE_OPTIONS)
+    _prepare(engine, "BEGIN IMMEDIATE", PRAGMAS)
+    return engine
+
+
+_SQLITE_OPTIONS: Final[dict[str, Any]] = {"connect_args": {"timeout": BUSY_SECONDS}, "hide_parameters": True}
+
+
+def _prepare(engine: Engine, begin: str, pragmas: tuple[str, ...]) -> None:
     query_only = "OFF" if begin == "BEGIN IMMEDIATE" else "ON"
 
-    @event.listens_for(engine.sync_engine, "connect")
+    @event.listens_for(engine, "connect")
     def prepare(connection: DBAPIConnection, _record: object) -> None:
         connection.isolation_level = None  # sqlite3 begins nothing by itself
         cursor = connection.cursor()
@@ -178,11 +225,9 @@ def sqlite_engine(url: URL, begin: str, size: int, pragmas: tuple[str, ...] = PR
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
-    @event.listens_for(engine.sync_engine, "begin")
-    def start(connection: Any) -> None:
+    @event.listens_for(engine, "begin")
+    def start(connection: Connection) -> None:
         connection.exec_driver_sql(begin)
-
-    return engine
 
 
 def postgres_engine(url: URL, session: str = SESSION) -> AsyncEngine:

@@ -5,20 +5,23 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from typing import Any, Final
 
-from sqlalchemy import select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, CursorResult, select, update
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import ReturningInsert
 
 from app.core.event import Event
 from app.errors import TryLater
+from app.store.bulk import Row, bound
 from app.store.db import Database, new_id, now
 from app.store.inbox import reopened, sources, table
 
 BATCH: Final = 500
+GATHER_SECONDS: Final = 0.002
+"""Under load a transaction waits so long for company: its fixed cost is that of a dozen events."""
 WAITING: Final = 20_000
 """Callbacks that may wait; further ones are refused, and WeCom sends them again."""
 LAST_EVENT_SECONDS: Final = 1.0
@@ -75,6 +78,8 @@ class InboxWriter:
 
     async def _write_all(self) -> None:
         while (first := await self._queue.get()) is not None:
+            if len(self._batch) > 1:
+                await asyncio.sleep(GATHER_SECONDS)
             self._batch = [first]
             last = False
             while len(self._batch) < BATCH and not self._queue.empty() and not last:
@@ -82,7 +87,6 @@ class InboxWriter:
                 last = following is None
                 self._batch += [following] if following else []
             await self._store_batch(self._batch)
-            self._batch = []
             if last:
                 return
 
@@ -119,31 +123,35 @@ class InboxWriter:
                 waiting.stored.set_result(result)
 
     async def _stored(self, batch: Sequence[_Waiting]) -> list[StoredEvent]:
-        async with self._db.write() as conn:
-            arrived = await self._db.observe_in(conn)
-            results = await store(conn, [(each.source_id, each.event) for each in batch], arrived)
-            noted = await self._note_sources(conn, batch)
+        def work(conn: Connection) -> tuple[list[StoredEvent], dict[str, float]]:
+            arrived = self._db.number_in(conn)
+            results = store(conn, [(each.source_id, each.event) for each in batch], arrived)
+            return results, self._note_sources(conn, batch)
+
+        results, noted = await self._db.write_at_once(work)
         self._noted |= noted
         return results
 
     async def _stored_one_by_one(self, batch: Sequence[_Waiting]) -> "list[StoredEvent | TryLater]":
         """One bad row fails alone: each has its savepoint, all share the commit."""
+        return await self._db.write_at_once(lambda conn: self._each_alone(conn, batch))
+
+    def _each_alone(self, conn: Connection, batch: Sequence[_Waiting]) -> "list[StoredEvent | TryLater]":
         results: list[StoredEvent | TryLater] = []
-        async with self._db.write() as conn:
-            arrived = await self._db.observe_in(conn)
-            for each in batch:
-                try:
-                    async with conn.begin_nested():
-                        results += await store(conn, [(each.source_id, each.event)], arrived)
-                except REFUSED_VALUE as error:
-                    if isinstance(error, SQLAlchemyError) and conn.invalidated:
-                        raise
-                    refused = _not_stored("the database refuses this event")
-                    refused.__cause__ = error
-                    results.append(refused)
+        arrived = self._db.number_in(conn)
+        for each in batch:
+            try:
+                with conn.begin_nested():
+                    results += store(conn, [(each.source_id, each.event)], arrived)
+            except REFUSED_VALUE as error:
+                if isinstance(error, SQLAlchemyError) and conn.invalidated:
+                    raise
+                refused = _not_stored("the database refuses this event")
+                refused.__cause__ = error
+                results.append(refused)
         return results
 
-    async def _note_sources(self, conn: AsyncConnection, batch: Sequence[_Waiting]) -> dict[str, float]:
+    def _note_sources(self, conn: Connection, batch: Sequence[_Waiting]) -> dict[str, float]:
         """Keep the time of a source's last event, once a second; a source row that is locked is left for later."""
         moment = time.monotonic()
         stale = {
@@ -152,20 +160,19 @@ class InboxWriter:
         if not stale:
             return {}
         free = select(sources.c.id).where(sources.c.id.in_(stale)).with_for_update(key_share=True, skip_locked=True)
-        noted = await conn.scalars(
+        noted = conn.scalars(
             update(sources).where(sources.c.id.in_(free)).values(last_event_at=now()).returning(sources.c.id)
         )
         return dict.fromkeys(noted.all(), moment)
 
 
-async def store(conn: AsyncConnection, events: Sequence[tuple[str, Event]], arrived: int) -> list[StoredEvent]:
+def store(conn: Connection, events: Sequence[tuple[str, Event]], arrived: int) -> list[StoredEvent]:
     """Insert (source id, event) pairs, folding duplicates among them and with what is stored; one result per pair."""
     rows = _folded(events, arrived)
-    stored = await conn.execute(_statement(conn.dialect.name), list(rows.values()))
-    kept = {(row.source_id, row.digest): row for row in stored}
+    kept = {(row.source_id, row.digest): row for row in _inserted(conn, list(rows.values()))}
     settled = {row.id for row in kept.values() if row.state != "pending" and row.kind != "none"}
     if settled:
-        await conn.execute(update(table).where(table.c.id.in_(settled)).values(reopened()))
+        conn.execute(update(table).where(table.c.id.in_(settled)).values(reopened()))
     results = []
     for source_id, event in events:
         row = kept[source_id, event.digest]
@@ -175,10 +182,30 @@ async def store(conn: AsyncConnection, events: Sequence[tuple[str, Event]], arri
     return results
 
 
+def _inserted(conn: Connection, rows: Sequence[Row]) -> CursorResult[Any]:
+    if conn.dialect.name == "postgresql":
+        return conn.execute(_statement(), rows)
+    # Many rows in one prepared statement: SQLAlchemy's own way of returning rows costs more than SQLite's work.
+    names = list(rows[0])
+    values = tuple(chain.from_iterable(bound(table, names, rows)))
+    return conn.exec_driver_sql(_sqlite_text(tuple(names), len(rows)), values)
+
+
 @cache
-def _statement(dialect: str) -> ReturningInsert[Any]:
+def _sqlite_text(names: tuple[str, ...], rows: int) -> str:
+    columns = ", ".join(f'"{name}"' for name in names)
+    marks = ", ".join([f"({', '.join('?' * len(names))})"] * rows)
+    return (
+        f"INSERT INTO inbox ({columns}) VALUES {marks} ON CONFLICT (source_id, digest) DO UPDATE SET "  # noqa: S608
+        "duplicates = inbox.duplicates + excluded.duplicates + 1, arrived = excluded.arrived "
+        "RETURNING source_id, digest, id, state, kind"
+    )
+
+
+@cache
+def _statement() -> ReturningInsert[Any]:
     """Built once: putting it together costs more than running it."""
-    insert = postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+    insert = postgresql.insert(table)
     again = table.c.duplicates + insert.excluded.duplicates + 1
     return insert.on_conflict_do_update(
         index_elements=["source_id", "digest"],
@@ -208,6 +235,7 @@ def _folded(events: Sequence[tuple[str, Event]], arrived: int) -> dict[tuple[str
                 "expects": dict(event.expects),
                 "state": "ignored" if nothing else "pending",
                 "reason": NOTHING_TO_DO if nothing else None,
+                "attempts": 0,
                 "duplicates": 0,
                 "payload": event.payload,
             }

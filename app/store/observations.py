@@ -4,11 +4,12 @@ They grow strictly, over restarts too: a number is handed out only after the dat
 """
 
 import asyncio
+import threading
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 BLOCK: Final = 1_000
@@ -23,7 +24,7 @@ class Observations(Protocol):
         """The next number, outside of any transaction."""
         ...
 
-    async def take_in(self, conn: AsyncConnection) -> int:
+    def take_in(self, conn: Connection) -> int:
         """The next number within the write transaction `conn`."""
         ...
 
@@ -36,10 +37,10 @@ class SequenceNumbers:
 
     async def take(self) -> int:
         async with self._autocommit.connect() as conn:
-            return await self.take_in(conn)
+            return await conn.run_sync(self.take_in)
 
-    async def take_in(self, conn: AsyncConnection) -> int:
-        return int((await conn.execute(NEXT)).scalar_one())
+    def take_in(self, conn: Connection) -> int:
+        return int(conn.execute(NEXT).scalar_one())
 
 
 class BlockNumbers:
@@ -50,31 +51,34 @@ class BlockNumbers:
         self._next = 1
         self._end = 0
         self._reserving = asyncio.Lock()
+        self._taking = threading.Lock()
 
     async def take(self) -> int:
         while (number := self._from_block()) is None:
             await self._reserve()
         return number
 
-    async def take_in(self, conn: AsyncConnection) -> int:
+    def take_in(self, conn: Connection) -> int:
         number = self._from_block()
         # A block reserved inside the caller's transaction would not be durable before its commit: take just one.
-        return number if number is not None else await _reserved(conn, 1)
+        return number if number is not None else _reserved(conn, 1)
 
     def _from_block(self) -> int | None:
-        if self._next > self._end:
-            return None
-        self._next += 1
-        return self._next - 1
+        with self._taking:
+            if self._next > self._end:
+                return None
+            self._next += 1
+            return self._next - 1
 
     async def _reserve(self) -> None:
         async with self._reserving:
             if self._next <= self._end:
                 return
             async with self._write() as conn:
-                end = await _reserved(conn, BLOCK)
-            self._next, self._end = end - BLOCK + 1, end
+                end = await conn.run_sync(_reserved, BLOCK)
+            with self._taking:
+                self._next, self._end = end - BLOCK + 1, end
 
 
-async def _reserved(conn: AsyncConnection, count: int) -> int:
-    return int((await conn.execute(RESERVE, {"count": count})).scalar_one())
+def _reserved(conn: Connection, count: int) -> int:
+    return int(conn.execute(RESERVE, {"count": count}).scalar_one())

@@ -31,7 +31,7 @@ async def put(
 ) -> list[StoredEvent]:
     async with database.write() as conn:
         events = [(source.id, make_event(digest, **values)) for digest in digests]
-        return await store(conn, events, await database.observe_in(conn))
+        return await conn.run_sync(store, events, await database.observe_in(conn))
 
 
 async def waiting(database: Database, source: Source) -> list[PendingEvent]:
@@ -86,7 +86,7 @@ async def test_the_same_xml_from_two_sources_is_two_events(
     async with database.write() as conn:
         other = await sources.create(conn, name="Other", kind="wecom", config=source.config, secrets={})
         events = [(source.id, make_event("d1")), (other.id, make_event("d1"))]
-        stored = await store(conn, events, await database.observe_in(conn))
+        stored = await conn.run_sync(store, events, await database.observe_in(conn))
     assert [one.new for one in stored] == [True, True]
     assert stored[0].id != stored[1].id
 

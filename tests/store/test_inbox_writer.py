@@ -100,11 +100,11 @@ async def test_a_database_that_is_away_fails_all_and_the_writer_recovers(
 ) -> None:
     writer = InboxWriter(database)
 
-    def away() -> None:
+    async def away(work: object) -> None:
         raise TryLater("database.unavailable", "away")
 
     with monkeypatch.context() as patched:
-        patched.setattr(database, "write", away)
+        patched.setattr(database, "write_at_once", away)
         puts = (writer.put(source.id, make_event(f"d{n}")) for n in range(10))
         results = await asyncio.gather(*puts, return_exceptions=True)
     assert [type(result) for result in results] == [TryLater] * 10
