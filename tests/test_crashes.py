@@ -310,7 +310,7 @@ async def test_who_was_stopped_for_longer_than_its_lease_is_fenced(
         assert (run["state"], run["attempts"]) == ("succeeded", 2)
         before = await everything(at)
         at.service.go_on()
-        await until(logged(at.service, "lease_lost", "source_waits"), 60)
+        await until(logged(at.service, "lease_lost", "work_waits"), 60)
         assert await everything(at) == before
         simulator.churn.steps(10)
         assert (await at.ended((await at.order())["id"]))["state"] == "succeeded"
@@ -336,7 +336,7 @@ async def test_who_is_stopped_while_it_writes_holds_nobody_up(
         await check_feed(at.held)
         before = await everything(at)
         at.service.go_on()
-        await until(logged(at.service, "lease_lost", "source_waits"))
+        await until(logged(at.service, "lease_lost", "work_waits"))
         assert await everything(at) == before
         assert await at.held.differences() == {}
 

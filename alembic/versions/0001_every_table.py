@@ -345,6 +345,7 @@ def upgrade() -> None:
         sa.Column("previous", Json, nullable=False),
         sa.Column("run_id", sa.String()),
         sa.Column("held", sa.Boolean(), nullable=False),
+        sa.Column("approved", sa.Boolean(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("failures", sa.Integer(), nullable=False),
         sa.Column("attempts", Json, nullable=False),

@@ -5,6 +5,7 @@ The withheld fields are hashed apart, so that a change of what is readable does 
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from app.core.directory import DEPARTMENT_FIELDS, ORDINARY_FIELDS, WITHHELD, Department, User
@@ -25,6 +26,11 @@ def user_hash(user: User) -> str:
 def withheld_hashes(user: User) -> dict[str, str | None]:
     """One for each withheld field: None where the answer lacked it, "" where it was empty."""
     return {f"hash_{name}": _withheld(name, getattr(user, name)) for name in WITHHELD}
+
+
+def digest_of(record: Mapping[str, object]) -> str:
+    """Of what a target is told of an object, to know whether it was told already."""
+    return _hash(record)
 
 
 def _withheld(name: str, value: str | None) -> str | None:

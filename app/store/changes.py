@@ -4,6 +4,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Text, cast, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -27,6 +28,25 @@ class Origin:
     run_id: str | None = None
     events: Mapping[str, str] = field(default_factory=dict)
     approved: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """One row of the change feed."""
+
+    source_id: str
+    seq: int
+    kind: str
+    action: str
+    object_id: str
+    key: str
+    previous_key: str | None
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+    run_id: str | None
+    event_id: str | None
+    reason: str | None
+    at: datetime
 
 
 async def lock(conn: AsyncConnection, source_id: str) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.core.directory import DEPARTMENT_FIELDS, DISABLED, USER_FIELDS, WITHHELD, Membership, key_of
 from app.errors import Refused
 from app.store.bulk import table_of
+from app.store.changes import Applied
 from app.store.runs import ENDED, Run, run_of
 from app.store.sources import Source, Sources
 from app.store.tables import (
@@ -55,25 +56,6 @@ class Planned:
     after: Mapping[str, Any]
     state: str
     reason: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """One row of the change feed."""
-
-    source_id: str
-    seq: int
-    kind: str
-    action: str
-    object_id: str
-    key: str
-    previous_key: str | None
-    before: Mapping[str, Any]
-    after: Mapping[str, Any]
-    run_id: str | None
-    event_id: str | None
-    reason: str | None
-    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,6 +290,16 @@ async def get_department(conn: AsyncConnection, id_: str) -> Place:
     if row is None:
         raise Refused("department.not_found", "There is no such department.", status=404)
     return _place(row)
+
+
+async def persons_by_id(conn: AsyncConnection, ids: Collection[str]) -> list[Person]:
+    """These users, whoever of them there is."""
+    return await _persons(conn, (await conn.execute(_people().where(users.c.id.in_(ids)))).mappings().all())
+
+
+async def places_by_id(conn: AsyncConnection, ids: Collection[str]) -> list[Place]:
+    """These departments, whichever of them there are."""
+    return [_place(row) for row in (await conn.execute(_places().where(departments.c.id.in_(ids)))).mappings()]
 
 
 def _where(query: Select[Any], *criteria: tuple[ColumnElement[Any], object]) -> Select[Any]:

@@ -1,6 +1,6 @@
 """Runs: what was asked for, how far it is, how it ended."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -8,16 +8,22 @@ from typing import Any
 from sqlalchemy import RowMapping, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.core.directory import Action, Change, GuardKind, Kind
+from app.core.guard import digest as digest_of_marks
 from app.errors import Refused
+from app.store import deliveries, targets
 from app.store.bulk import insert, table_of
 from app.store.db import new_id, now
-from app.store.plans import OUTCOMES, marks
+from app.store.deliveries import Delivery
+from app.store.plans import OUTCOMES, REMOVALS, add, counts, marks
 from app.store.sources import Source
-from app.store.tables import RunRow, SourceRow, StagedPageRow
+from app.store.tables import RunRow, SourceRow, StagedPageRow, TargetRow
+from app.store.targets import Target
 
 runs = table_of(RunRow)
 sources = table_of(SourceRow)
 pages = table_of(StagedPageRow)
+target_table = table_of(TargetRow)
 
 ACTIVE = ("queued", "running")
 ENDED = ("succeeded", "partial", "failed", "cancelled", "rejected")
@@ -98,6 +104,43 @@ async def order_purge(conn: AsyncConnection, source_id: str, trigger: str = "api
     return await get(conn, str(run_id))
 
 
+async def order_resync(conn: AsyncConnection, target: Target, *, trigger: str = "api", dry_run: bool = False) -> Run:
+    """Queue a comparison of a target with the whole directory. Refused `run.already_active` while there is one."""
+    if active := await active_resync(conn, target.id):
+        raise Refused("run.already_active", "A resync is already active.", extra={"run_id": active})
+    row = blank_row(target.source_id, kind="resync", trigger=trigger, state="queued")
+    await insert(conn, RunRow, [row | {"target_id": target.id, "dry_run": dry_run}])
+    return await get(conn, row["id"])
+
+
+async def active_resync(conn: AsyncConnection, target_id: str) -> str | None:
+    """The resync of a target that is queued or running, if any."""
+    query = select(runs.c.id).where(runs.c.target_id == target_id, runs.c.state.in_(ACTIVE))
+    return await conn.scalar(query.order_by(runs.c.state.desc(), runs.c.id).limit(1))
+
+
+async def hold_removals(conn: AsyncConnection, target: Target, excess: Sequence[Delivery]) -> None:
+    """Keep removals back on the target's open approval, made where there is none."""
+    run_id = target.open_approval
+    if run_id is None:
+        message = {"code": "guard.tripped", "message": "More would be removed from the target than its limit allows."}
+        row = blank_row(target.source_id, kind="resync", trigger="event", state="awaiting_approval")
+        await insert(conn, RunRow, [row | {"target_id": target.id, "started_at": now(), "warnings": [message]}])
+        run_id = row["id"]
+        await targets.record(conn, target.id, open_approval=run_id)
+    await deliveries.hold(conn, [one.id for one in excess], run_id)
+    await add(conn, run_id, [_removal(one) for one in excess], REMOVALS, state="withheld")
+    found = await marks(conn, run_id, ("withheld",))
+    await save(conn, run_id, digest=digest_of_marks(found), counts=await counts(conn, run_id, {}, {}))
+
+
+def _removal(one: Delivery) -> Change:
+    action: Action = "remove" if one.kind == "department" else "deactivate"
+    guarded: GuardKind = "department" if one.kind == "department" else "deactivate"
+    kind: Kind = "department" if one.kind == "department" else "user"
+    return Change(kind, action, one.key, {}, {}, 0, one.object_id, guarded=guarded)
+
+
 def blank_row(source_id: str, *, kind: str, trigger: str, state: str) -> dict[str, Any]:
     """The values of a new run's row."""
     defaults = RunRow(id=new_id("run"), source_id=source_id, kind=kind, trigger=trigger, state=state, created_at=now())
@@ -139,13 +182,18 @@ async def cancel_requested(conn: AsyncConnection, run_id: str) -> bool:
 
 async def save(conn: AsyncConnection, run_id: str, **values: Any) -> bool:
     """Write a run's progress or result; returns whether its cancellation was asked for."""
-    query = update(runs).where(runs.c.id == run_id).values(**values).returning(runs.c.cancel_requested)
-    return bool((await conn.execute(query)).scalar())
+    query = update(runs).where(runs.c.id == run_id).values(**values)
+    returned = (await conn.execute(query.returning(runs.c.cancel_requested, runs.c.source_id))).first()
+    if returned is not None and values.get("state") in (*ENDED, "awaiting_approval"):
+        await deliveries.tell_of_run(conn, returned.source_id, run_id)
+    return bool(returned and returned.cancel_requested)
 
 
 async def approve(conn: AsyncConnection, run_id: str, digest: str, reason: str | None, by: str) -> Run:
     """Allow what a run withheld, or carry a dry run out: what it would destroy becomes a ceiling; it is queued anew."""
     run = await _decidable(conn, run_id, digest)
+    if run.target_id is not None:
+        return await _approve_removals(conn, run, _decision("approve", digest, reason, by))
     ceiling = await marks(conn, run_id, ("planned",) if run.dry_run else ("withheld",))
     approval = _decision("approve", digest, reason, by) | {"ceiling": sorted(ceiling)}
     values = {"state": "queued", "dry_run": False, "approval": approval, "finished_at": None, "error": None}
@@ -160,8 +208,19 @@ async def reject(conn: AsyncConnection, run_id: str, digest: str, reason: str | 
     error = {"code": "rejected", "message": reason or "An administrator rejected it.", "hint": ""}
     approval = _decision("reject", digest, reason, by)
     await save(conn, run_id, state="rejected", approval=approval, error=error, finished_at=now())
+    if run.target_id is not None:
+        await deliveries.drop_held(conn, run_id)
     await close_approval(conn, run.source_id, run_id)
     return await get(conn, run_id)
+
+
+async def _approve_removals(conn: AsyncConnection, run: Run, approval: dict[str, Any]) -> Run:
+    """Let a target's removals go, or carry a dry run of a resync out: it compares anew, under the target's guard."""
+    await deliveries.release(conn, run.id)
+    state = {"state": "queued", "dry_run": False, "stage": None} if run.dry_run else {"state": "running"}
+    await save(conn, run.id, approval=approval, finished_at=None, error=None, cancel_requested=False, **state)
+    await close_approval(conn, run.source_id, run.id)
+    return await get(conn, run.id)
 
 
 async def supersede_approval(conn: AsyncConnection, source_id: str, by: str | None = None) -> None:
@@ -182,9 +241,11 @@ async def open_approval(conn: AsyncConnection, source_id: str, run_id: str) -> N
 
 
 async def close_approval(conn: AsyncConnection, source_id: str, run_id: str) -> None:
-    """The source waits for this run's approval no longer."""
+    """The source, or the target, waits for this run's approval no longer."""
     where = (sources.c.id == source_id, sources.c.open_approval == run_id)
     await conn.execute(update(sources).where(*where).values(open_approval=None))
+    waiting = update(target_table).where(target_table.c.open_approval == run_id)
+    await conn.execute(waiting.values(open_approval=None))
 
 
 async def cancel(conn: AsyncConnection, run_id: str) -> Run:
@@ -196,6 +257,7 @@ async def cancel(conn: AsyncConnection, run_id: str) -> Run:
         await save(conn, run_id, cancel_requested=True)
     else:
         await save(conn, run_id, state="cancelled", finished_at=now())
+        await deliveries.drop_held(conn, run_id)
         await close_approval(conn, run.source_id, run_id)
     return await get(conn, run_id)
 
@@ -205,6 +267,8 @@ async def retry(conn: AsyncConnection, run_id: str, source: Source, trigger: str
     run = await get(conn, run_id)
     if run.state not in ENDED:
         raise Refused("run.not_finished", "The run has not finished yet.")
+    if run.target_id is not None:
+        raise Refused("run.not_retryable", "A resync is ordered at its target.")
     kind = "full" if run.kind == "events" else run.kind
     return await order(conn, source, kind=kind, trigger=trigger, dry_run=run.dry_run, scope=run.scope, retry_of=run.id)
 

@@ -352,7 +352,8 @@ class TargetRow(SQLModel, table=True):
 class DeliveryRow(SQLModel, table=True):
     """What waits, or waited, to be told to a target about one object: the changes from `first_seq` to `seq` of the
     feed. While it is open (pending, retrying, dead) later changes of the object join it. `held` removals wait for an
-    approval. `rank` orders: departments parents first, users, users gone, departments gone children first, runs."""
+    approval, `approved` ones have it. `rank` orders: departments parents first, users, users gone, departments gone
+    children first, runs."""
 
     __tablename__ = "delivery"
     __table_args__ = (
@@ -380,6 +381,7 @@ class DeliveryRow(SQLModel, table=True):
     previous: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
     run_id: str | None = None
     held: bool = False
+    approved: bool = False
     state: str = "pending"
     failures: int = 0
     attempts: list[dict[str, Any]] = Field(default_factory=list, sa_type=Json)

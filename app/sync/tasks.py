@@ -17,7 +17,7 @@ from app.core.backoff import backoff
 from app.core.ports import Reader, TokenStore
 from app.errors import AskAdmin, Fenced, Refused, ServiceError, TryLater
 from app.sources.kinds import KINDS
-from app.store import inbox, runs, staging, workers
+from app.store import deliveries, inbox, runs, staging, targets, workers
 from app.store.db import Database, now
 from app.store.leases import Lease, free_own
 from app.store.purge import erase_some
@@ -25,6 +25,7 @@ from app.store.runs import Run
 from app.store.sources import Source, Sources
 from app.sync.events import drain
 from app.sync.full import FullSync
+from app.sync.outlets import Outlets
 from app.sync.report import Cancelled
 from app.sync.schedule import next_time
 from app.sync.scoped import sync_scope
@@ -38,6 +39,8 @@ AT_ONCE: Final = 8
 INTERRUPTIONS: Final = 50
 
 log = structlog.get_logger()
+
+KEPT_DELIVERIES: Final = timedelta(days=7)
 
 OpenReader = Callable[[Source], Awaitable[Reader]]
 
@@ -53,14 +56,15 @@ class _Job:
 
 @dataclass(slots=True)
 class Worker:
-    """Works off events and runs of every source. `owner` is this process's stable name: what it held when it died is
-    freed when it starts again."""
+    """Works off events and runs of every source, and brings the targets up to date, which `outlets` opens. `owner` is
+    this process's stable name: what it held when it died is freed when it starts again."""
 
     db: Database
     sources: Sources
     tokens: TokenStore
     owner: str
     open_reader: OpenReader | None = None
+    outlets: Outlets | None = None
     tick_seconds: float = TICK_SECONDS
     tries: int = 4
     _jobs: dict[tuple[str, str], _Job] = field(default_factory=dict)
@@ -89,14 +93,14 @@ class Worker:
                 await workers.leave(conn, self.owner)
 
     def wake(self, task: str, key: str) -> None:
-        """Start "events" or "runs" of a source now, or once more if it is under way.
+        """Start "events" or "runs" of a source, or "deliver" of a target, now, or once more if it is under way.
 
-        After a failure events wait for their pause to end, however many callbacks come; a run asked for does not.
+        After a failure events wait for their pause to end, however many callbacks come; what is asked for does not.
         """
         job = self._job(task, key)
         if job.task is not None and not job.task.done():
             job.again = True
-        elif task == "runs" or asyncio.get_running_loop().time() >= job.not_before:
+        elif task != "events" or asyncio.get_running_loop().time() >= job.not_before:
             job.task = asyncio.create_task(self._run(task, key, job), name=f"{task} of {key}")
 
     def _job(self, task: str, key: str) -> _Job:
@@ -125,20 +129,31 @@ class Worker:
             except (TryLater, AskAdmin) as error:
                 job.failures += 1
                 job.not_before = loop.time() + backoff(job.failures, after=getattr(error, "after", None))
-                log.warning("source_waits", task=task, source=key, code=error.code, failures=job.failures)
+                log.warning("work_waits", task=task, key=key, code=error.code, failures=job.failures)
                 return
             except Fenced:
-                log.warning("lease_lost", task=task, source=key)
+                log.warning("lease_lost", task=task, key=key)
                 return
             except Exception:  # a bug: it is reported, and the other sources go on
                 job.failures += 1
                 job.not_before = loop.time() + backoff(job.failures)
-                log.exception("bug", task=task, source=key)
+                log.exception("bug", task=task, key=key)
                 return
             if not job.again:
                 return
 
     async def _do(self, task: str, key: str, job: _Job) -> None:
+        if task == "deliver":
+            if self.outlets is not None:
+                await self.outlets.work_off(key, self.owner)
+            return
+        await self._of_source(task, key, job)
+        async with self.db.read() as conn:
+            ids = await targets.of_source(conn, key)
+        for target_id in ids:
+            self.wake("deliver", target_id)
+
+    async def _of_source(self, task: str, key: str, job: _Job) -> None:
         async with holding(self.db, f"{key}:{'events' if task == 'events' else 'sync'}", self.owner) as lease:
             if lease is None:
                 return
@@ -270,10 +285,15 @@ class Worker:
             events = await inbox.sources_due(conn, now())
             waiting = await runs.waiting_sources(conn)
             sources = await self.sources.list(conn)
+            outlets = await targets.due(conn, now()) if self.outlets else []
+        loop = asyncio.get_running_loop()
+        for key in outlets:
+            if loop.time() >= self._job("deliver", key).not_before:
+                self.wake("deliver", key)
         for key in events:
             self.wake("events", key)
         for key in waiting:
-            if asyncio.get_running_loop().time() >= self._job("runs", key).not_before:
+            if loop.time() >= self._job("runs", key).not_before:
                 self.wake("runs", key)
         for source in sources:
             self._forgive(source)
@@ -303,3 +323,5 @@ class Worker:
                 async with self.db.write() as conn:
                     more = await staging.clear(conn, run_id)
                 await asyncio.sleep(0)
+        async with self.db.write() as conn:
+            await deliveries.purge(conn, before=now() - KEPT_DELIVERIES)

@@ -234,7 +234,14 @@ class Bench(Held):
         was = self.worker
         await was.stop()
         self.worker = Worker(
-            self.db, self.sources, was.tokens, was.owner, was.open_reader, tick_seconds=3600, tries=was.tries
+            self.db,
+            self.sources,
+            was.tokens,
+            was.owner,
+            was.open_reader,
+            was.outlets,
+            tick_seconds=3600,
+            tries=was.tries,
         )
         await self.worker.start()
 

@@ -7,7 +7,8 @@ from pydantic import BaseModel, Field
 from app.api.schemas.fields import JsonObject, Time
 from app.api.schemas.runs import Action, ObjectKind
 from app.core.directory import DEPARTMENT_FIELDS
-from app.store.pages import Applied, Person, Place
+from app.store.changes import Applied
+from app.store.pages import Person, Place
 
 
 class Seat(BaseModel):
