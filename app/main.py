@@ -11,7 +11,20 @@ from typing import Any
 from fastapi import APIRouter, Depends, FastAPI, Security
 from starlette.types import Lifespan
 
-from app.api import callbacks, changes, directory, docs, events, export, health, openapi, problem, runs, sources
+from app.api import (
+    callbacks,
+    changes,
+    directory,
+    docs,
+    events,
+    export,
+    health,
+    openapi,
+    problem,
+    runs,
+    sources,
+    targets,
+)
 from app.api.deps import Service, bearer, known_query
 from app.api.metrics import Metrics
 from app.api.middleware import Gate, SecurityHeaders, Trace
@@ -22,7 +35,9 @@ from app.store.db import Database, url_of
 from app.store.inbox_writer import InboxWriter
 from app.store.keys import load_keys
 from app.store.sources import Source, Sources
+from app.store.targets import Targets
 from app.store.tokens import Tokens
+from app.sync.outlets import outlets
 from app.sync.tasks import OpenReader, Worker
 
 
@@ -88,7 +103,7 @@ def _routed(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
     )
     app.router.routes.append(callbacks.ROUTE)
     api = APIRouter(prefix="/api/v1", dependencies=[Security(bearer), Depends(known_query)], responses=openapi.always())
-    for module in (sources, runs, directory, changes, export, events):
+    for module in (sources, runs, directory, changes, export, events, targets):
         api.include_router(module.router)
     for router in (api, health.router, docs.router):
         app.include_router(router)
@@ -102,19 +117,19 @@ async def _service(
     keys = load_keys(settings)
     db = await Database.open(url_of(settings))
     stack.push_async_callback(db.close)
-    sources_ = Sources(keys.sealer)
+    sources_, targets_ = Sources(keys.sealer), Targets(keys.sealer)
     owner = f"serve@{socket.gethostname()}:{settings.port}"
     tokens = Tokens(db, keys.sealer, owner)
     engine: Engine = Unattended()
     if settings.worker == "embedded":
         open_reader = _reader_opener(db, sources_, tokens, client_factory)
-        worker = Worker(db, sources_, tokens, owner, open_reader)
+        worker = Worker(db, sources_, tokens, owner, open_reader, outlets(db, sources_, targets_))
         await worker.start()
         stack.push_async_callback(worker.stop)
         engine = worker
     inbox = InboxWriter(db)
     stack.push_async_callback(inbox.close)
-    return Service(settings, keys, db, sources_, inbox, tokens, engine, metrics, client_factory)
+    return Service(settings, keys, db, sources_, targets_, inbox, tokens, engine, metrics, client_factory)
 
 
 def _reader_opener(

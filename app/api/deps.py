@@ -19,6 +19,7 @@ from app.store.db import Database
 from app.store.inbox_writer import InboxWriter
 from app.store.keys import Keys
 from app.store.sources import Sources
+from app.store.targets import Targets
 
 ADMIN: Final = "admin"
 """The name of the administrator's token in the audit."""
@@ -32,6 +33,7 @@ class Service:
     keys: Keys
     db: Database
     sources: Sources
+    targets: Targets
     inbox: InboxWriter
     tokens: TokenStore
     engine: Engine

@@ -10,6 +10,7 @@ _RUN_ID: Final = "run_01ka3v9r2b6d8gkn1p3s5v7x9y"
 _USER_ID: Final = "usr_01ka3va0c4f6hjm8q2t4w6y8z1"
 _DEPARTMENT_ID: Final = "dep_01ka3va0b3d5gjn7p9r1t3v5x7"
 _EVENT_ID: Final = "evt_01ka3vb4e6g8jkm0p2r4t6v8x0"
+_TARGET_ID: Final = "tgt_01ka3vc1d3f5hkm9p1r3t5v7x9"
 _EARLIER: Final = "2026-05-04T03:17:00Z"
 _LATER: Final = "2026-05-04T03:17:42Z"
 _DIGEST: Final = "9b2f6c0d4e8a1b3c5d7e9f0a2b4c6d8e0f1a3b5c7d9e1f2a4b6c8d0e2f4a6b8c"
@@ -118,6 +119,44 @@ _USER: Final[dict[str, Any]] = {
     "deactivated_at": None,
 }
 
+_TARGET: Final[dict[str, Any]] = {
+    "id": _TARGET_ID,
+    "name": "NocoBase",
+    "kind": "nocobase",
+    "source_id": _SOURCE_ID,
+    "enabled": True,
+    "config": {
+        "url": "https://nocobase.example.com",
+        "match_key": "phone",
+        "username_from": "userid",
+        "source_name": None,
+        "leavers": "detach",
+        "api_key": {"set": True},
+    },
+    "guard": _GUARD,
+    "state": "ok",
+    "position": 1204,
+    "backlog": 0,
+    "open_approval": None,
+    "last_error": None,
+    "last_delivered_at": _LATER,
+    "next_attempt_at": None,
+    "created_at": _EARLIER,
+    "updated_at": _EARLIER,
+}
+
+_DELIVERY: Final[dict[str, Any]] = {
+    "id": "dlv_01ka3vc6f8h0kmn4p6r8t0v2x4",
+    "target_id": _TARGET_ID,
+    "state": "delivered",
+    "held": False,
+    "objects": [{"kind": "user", "id": _USER_ID, "key": "zhangsan", "sequence": 1204}],
+    "attempts": [{"at": _LATER, "status": 200, "response": None, "error": None}],
+    "next_attempt_at": None,
+    "created_at": _EARLIER,
+    "finished_at": _LATER,
+}
+
 EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "SourceNew": {
         "name": "Headquarters",
@@ -147,6 +186,16 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
             }
         ],
     },
+    "TargetNew": {
+        "name": "NocoBase",
+        "kind": "nocobase",
+        "source_id": _SOURCE_ID,
+        "config": {"url": "https://nocobase.example.com", "api_key": "shown-by-nocobase-once", "match_key": "phone"},
+    },
+    "TargetChange": {"enabled": False},
+    "TargetOut": _TARGET,
+    "ResyncOrder": {"dry_run": True},
+    "DeliveryOut": _DELIVERY,
     "RunOrder": {"dry_run": True},
     "RunOut": _RUN,
     "Decision": {"decision": "approve", "digest": _DIGEST, "reason": "The branch office was closed."},

@@ -22,7 +22,7 @@ from app.errors import Refused, ServiceError
 log = structlog.get_logger("app.http")
 
 REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-OUR_ID: Final = re.compile(r"(?:src|run|usr|dep|evt)_[0-9A-Za-z]{1,64}")
+OUR_ID: Final = re.compile(r"(?:src|run|usr|dep|evt|tgt|dlv)_[0-9A-Za-z]{1,64}")
 QUIET: Final = frozenset({"get_health", "get_readiness", "get_metrics"})
 LARGEST_BODY: Final = 1 << 20
 

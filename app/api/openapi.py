@@ -13,7 +13,9 @@ from app.api.callbacks import PATHS as CALLBACK_PATHS
 from app.api.examples import example_of, problem_example
 from app.api.problem import MEDIA_TYPE, Problem
 from app.api.schemas.fields import LARGEST
+from app.api.source_config import Configured
 from app.sources.kinds import KINDS
+from app.targets.kinds import KINDS as TARGET_KINDS
 
 REF: Final = "#/components/schemas/"
 ALWAYS: Final = {401: "request.unauthorized", 413: "request.too_large", 422: "request.invalid", 500: "server.error"}
@@ -22,6 +24,7 @@ TAGS: Final = [
     {"name": "Sources", "description": "Where a directory comes from, and how it is called back."},
     {"name": "Runs", "description": "Syncs: what they do, did or would do."},
     {"name": "Directory", "description": "People and departments as last read, and what changed."},
+    {"name": "Targets", "description": "Where the directory is brought to, and what is on its way."},
     {"name": "Incoming events", "description": "Callbacks as they came in, and what became of them."},
     {"name": "Callback", "description": "Where WeCom sends its events."},
     {"name": "Service", "description": "For monitoring."},
@@ -130,9 +133,16 @@ def _add_problem(schemas: Document) -> None:
 
 
 def _add_configurations(schemas: Document) -> None:
-    """Show what `config` is: it is validated by the kind of the source, not by the body."""
+    """Show what `config` is: it is validated by the kind of the source or target, not by the body."""
+    _add_kinds(schemas, "Source", KINDS)
+    _add_kinds(schemas, "Target", TARGET_KINDS)
+    kind = {"type": "string", "enum": list(KINDS), "description": "Only the present kind is taken."}
+    schemas["SourceChange"]["properties"] |= {"kind": kind}
+
+
+def _add_kinds(schemas: Document, noun: str, kinds: Mapping[str, Configured]) -> None:
     given, changed = [], []
-    for kind in KINDS.values():
+    for kind in kinds.values():
         schema = kind.config.model_json_schema(ref_template=REF + "{model}")
         schemas |= schema.pop("$defs", {})
         name = kind.config.__name__
@@ -140,13 +150,9 @@ def _add_configurations(schemas: Document) -> None:
         schemas[f"{name}Change"] = _as_change(schema, kind.secret_fields, f"{name}Change")
         given.append({"$ref": f"{REF}{name}"})
         changed.append({"$ref": f"{REF}{name}Change"})
-    kinds = list(KINDS)
-    schemas["SourceNew"]["properties"] |= {"config": {"oneOf": given}}
-    schemas["SourceNew"]["properties"]["kind"] |= {"enum": kinds}
-    schemas["SourceChange"]["properties"] |= {
-        "config": {"oneOf": changed},
-        "kind": {"type": "string", "enum": kinds, "description": "Only the present kind is taken."},
-    }
+    schemas[f"{noun}New"]["properties"] |= {"config": {"oneOf": given}}
+    schemas[f"{noun}New"]["properties"]["kind"] |= {"enum": list(kinds)}
+    schemas[f"{noun}Change"]["properties"] |= {"config": {"oneOf": changed}}
 
 
 def _as_change(schema: Document, secrets: tuple[str, ...], title: str) -> Document:

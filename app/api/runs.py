@@ -102,7 +102,7 @@ async def decide_run(run_id: str, body: Decision, service: ServiceDep, language:
         await _living_source(conn, service, await runs.get(conn, run_id))
         run = await decide(conn, run_id, body.digest, body.reason, ADMIN)
         await audit.record(conn, ADMIN, f"run.{body.decision}", run_id, digest=body.digest)
-    service.engine.wake("runs", run.source_id)
+    _wake(service, run)
     return run_out(run, language)
 
 
@@ -117,6 +117,7 @@ async def cancel_run(run_id: str, service: ServiceDep, language: LanguageDep) ->
     async with service.db.write() as conn:
         run = await runs.cancel(conn, run_id)
         await audit.record(conn, ADMIN, "run.cancel", run_id)
+    _wake(service, run)
     return run_out(run, language)
 
 
@@ -135,7 +136,7 @@ async def retry_run(
         source = await _living_source(conn, service, await runs.get(conn, run_id))
         run = await runs.retry(conn, run_id, source)
         await audit.record(conn, ADMIN, "run.retry", run.id, retry_of=run_id)
-    service.engine.wake("runs", run.source_id)
+    _wake(service, run)
     response.headers["Location"] = request.url.path.replace(f"/{run_id}/retry", f"/{run.id}")
     return run_out(run, language)
 
@@ -189,6 +190,13 @@ async def stream_run(
         await asyncio.sleep(GLANCE_SECONDS)
         async with service.db.read() as conn:
             run = await runs.get(conn, run.id)
+
+
+def _wake(service: Service, run: Run) -> None:
+    if run.target_id is None:
+        service.engine.wake("runs", run.source_id)
+    else:
+        service.engine.wake("deliver", run.target_id)
 
 
 def _mark(run: Run) -> str:

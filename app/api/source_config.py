@@ -1,12 +1,12 @@
-"""Checking what a source is configured with, and showing it without its secrets.
+"""Checking what a source or a target is configured with, and showing it without its secrets.
 
 What the answer shows may be sent back: `{"set": true}` and a masked proxy mean "as it is".
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import BaseModel, ValidationError
@@ -20,10 +20,26 @@ from app.sources.kinds import KINDS, Kind
 
 SET: Final = {"set": True}
 MASK: Final = "***"
-ADDRESSES: Final = ("base_url", "proxy")
-"""Where secrets are sent to; a change of one of them demands those secrets again."""
-SENT: Final = ("app_secret", "contacts_secret")
-"""The secrets that are sent there; Token and EncodingAESKey never leave us."""
+
+
+class Configured(Protocol):
+    """What a kind of source and a kind of target have in common. A change of one of `address_fields`, where secrets are
+    sent to, demands the secrets among `sent_fields` again."""
+
+    @property
+    def config(self) -> type[BaseModel]: ...
+
+    @property
+    def secret_fields(self) -> tuple[str, ...]: ...
+
+    @property
+    def address_fields(self) -> tuple[str, ...]: ...
+
+    @property
+    def sent_fields(self) -> tuple[str, ...]: ...
+
+    @property
+    def revealed(self) -> Callable[[Any], dict[str, Any]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,27 +57,29 @@ def kind_of(name: str, language: Language) -> Kind:
     return KINDS[name]
 
 
-def new_parts(kind: Kind, given: Mapping[str, Any], language: Language) -> Parts:
-    """The configuration of a new source. Raises Refused 422."""
+def new_parts(kind: Configured, given: Mapping[str, Any], language: Language) -> Parts:
+    """A new configuration. Raises Refused 422."""
     plain = kind.revealed(_validated(kind, given, language))
     secrets = {name: plain.pop(name) or None for name in kind.secret_fields}
     return Parts(plain, secrets)
 
 
-def changed_parts(kind: Kind, stored: Mapping[str, Any], given: Mapping[str, Any], language: Language) -> Parts:
+def changed_parts(kind: Configured, stored: Mapping[str, Any], given: Mapping[str, Any], language: Language) -> Parts:
     """The stored configuration (secrets in clear) with a change laid over it. Raises Refused 422.
 
     Only secrets that the change names are in the result: another one may be replaced at the same moment.
     """
     change = {name: value for name, value in given.items() if not _stays(kind, stored, name, value)}
     merged = {name: value for name, value in {**stored, **change}.items() if value is not None}
-    _sent_again(stored, change, merged, language)
+    _sent_again(kind, stored, change, merged, language)
     plain = kind.revealed(_validated(kind, merged, language))
     secrets = {name: plain.pop(name) or None for name in kind.secret_fields}
     return Parts(plain, {name: value for name, value in secrets.items() if name in change})
 
 
-def shown(kind: Kind, config: Mapping[str, Any], secrets_set: frozenset[str], proxy: str | None) -> dict[str, Any]:
+def shown(
+    kind: Configured, config: Mapping[str, Any], secrets_set: frozenset[str], proxy: str | None = None
+) -> dict[str, Any]:
     """The configuration as an answer shows it."""
     hidden = {name: SET if name in secrets_set else None for name in kind.secret_fields}
     return {**config, **hidden} | ({"proxy": masked(proxy)} if "proxy" in hidden else {})
@@ -79,23 +97,27 @@ def masked(proxy: str | None) -> str | None:
     return urlunsplit(parts._replace(netloc=f"{user}:{MASK}@{host}" if colon else f"{MASK}@{host}"))
 
 
-def _stays(kind: Kind, stored: Mapping[str, Any], name: str, value: object) -> bool:
+def _stays(kind: Configured, stored: Mapping[str, Any], name: str, value: object) -> bool:
     if name == "proxy" and isinstance(value, str):
         return value in (stored.get("proxy"), masked(stored.get("proxy")))
     return name in kind.secret_fields and value == SET
 
 
 def _sent_again(
-    stored: Mapping[str, Any], change: Mapping[str, Any], merged: Mapping[str, Any], language: Language
+    kind: Configured,
+    stored: Mapping[str, Any],
+    change: Mapping[str, Any],
+    merged: Mapping[str, Any],
+    language: Language,
 ) -> None:
-    moved = any(name in change and merged.get(name) != stored.get(name) for name in ADDRESSES)
-    missing = [name for name in SENT if moved and stored.get(name) and name not in change]
+    moved = any(name in change and merged.get(name) != stored.get(name) for name in kind.address_fields)
+    missing = [name for name in kind.sent_fields if moved and stored.get(name) and name not in change]
     if missing:
         message = field_message("secret_again", {}, language)
         raise invalid([FieldError(f"/config/{name}", message) for name in missing])
 
 
-def _validated(kind: Kind, given: Mapping[str, Any], language: Language) -> BaseModel:
+def _validated(kind: Configured, given: Mapping[str, Any], language: Language) -> BaseModel:
     unusable = [path for path, text in _texts(given, "/config") if not _storable(text)]
     if unusable:
         message = field_message("unstorable", {}, language)

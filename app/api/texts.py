@@ -10,6 +10,7 @@ from typing import Final
 
 from app.api.language import DEFAULT, Language
 from app.sources.kinds import KINDS
+from app.targets.kinds import KINDS as TARGET_KINDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,29 @@ REQUESTS: Final[Mapping[str, Texts]] = {
         Said("Invalid cursor", "The cursor is not one that this list gave out.", "Start again without a cursor."),
         Said("游标无效", "该游标不是此列表给出的。", "请不带游标重新开始。"),
         Said("Curseur non valable", "Ce curseur ne vient pas de cette liste.", "Recommencez sans curseur."),
+    ),
+}
+
+TARGETS: Final[Mapping[str, Texts]] = {
+    "target.not_found": _texts(
+        Said("Target not found", "There is no such target."),
+        Said("未找到目标", "没有这个目标。"),
+        Said("Cible introuvable", "Cette cible n'existe pas."),
+    ),
+    "target.version_mismatch": _texts(
+        Said("Changed meanwhile", "`If-Match` does not name the present version.", "Read it again, then change it."),
+        Said("期间已被修改", "`If-Match` 与当前版本不符。", "请重新读取后再修改。"),
+        Said("Modifiée entre-temps", "`If-Match` ne nomme pas la version actuelle.", "Relisez-la, puis modifiez-la."),
+    ),
+    "delivery.not_found": _texts(
+        Said("Delivery not found", "There is no such delivery; what was delivered is kept for a week."),
+        Said("未找到投递", "没有这个投递；已送达的投递保留一周。"),
+        Said("Livraison introuvable", "Cette livraison n'existe pas ; une livraison faite est gardée une semaine."),
+    ),
+    "delivery.not_waiting": _texts(
+        Said("Nothing to retry", "The delivery does not wait for another try."),
+        Said("无需重试", "该投递不在等待重试。"),
+        Said("Rien à réessayer", "La livraison n'attend pas de nouvel essai."),
     ),
 }
 
@@ -407,7 +431,8 @@ COMMANDS: Final[Mapping[str, Texts]] = {
     ),
 }
 
-TEXTS: Final[Mapping[str, Texts]] = {**REQUESTS, **SOURCES, **RUNS, **DIRECTORY, **WARNINGS, **COMMANDS}
+PROVIDED: Final = [*(kind.texts for kind in KINDS.values()), *(kind.texts for kind in TARGET_KINDS.values())]
+TEXTS: Final[Mapping[str, Texts]] = {**REQUESTS, **SOURCES, **TARGETS, **RUNS, **DIRECTORY, **WARNINGS, **COMMANDS}
 
 
 def said(code: str, language: Language, params: Mapping[str, str | int], message: str, hint: str) -> Said:
@@ -416,8 +441,8 @@ def said(code: str, language: Language, params: Mapping[str, str | int], message
     if texts is not None:
         own = texts[language]
         return Said(_fill(own.title, params), _fill(own.detail, params), _fill(own.hint, params))
-    for kind in KINDS.values():
-        provider = kind.texts.get(code, {})
+    for words in PROVIDED:
+        provider = words.get(code, {})
         if text := provider.get(language) or provider.get(DEFAULT):
             title = _fill(text.title, params)
             return Said(title, title, _fill(text.hint, params))

@@ -23,6 +23,7 @@ from app.store.db import Database, now, url_of
 from app.store.keys import load_keys
 from app.store.migrations import schema_state
 from app.store.sources import Sources
+from app.store.targets import Targets
 from app.store.tokens import Tokens
 from app.store.workers import last_beat
 
@@ -77,7 +78,7 @@ async def _sources(settings: Settings, db: Database) -> list[CheckOut]:
     keys = load_keys(settings)
     tell_of_keys(keys)
     owner = process_name("doctor")
-    session = Session(settings, db, Sources(keys.sealer), Tokens(db, keys.sealer, owner), owner)
+    session = Session(settings, db, Sources(keys.sealer), Targets(keys.sealer), Tokens(db, keys.sealer, owner), owner)
     try:
         async with db.read() as conn:
             living = await session.sources.list(conn)

@@ -22,6 +22,7 @@ from app.settings import Settings, SettingsError
 from app.store.db import driver_url, hold_worker_lock, url_of
 from app.store.keys import load_keys
 from app.store.migrations import migrate as migrate_database
+from app.sync.outlets import outlets
 from app.sync.tasks import Worker
 
 log = structlog.get_logger()
@@ -165,7 +166,9 @@ async def _work(settings: Settings) -> Exit:
     async with opened(settings) as session, AsyncExitStack() as stack:
         with ExitStack() as locks:
             await _take_lock(settings, locks)
-            working = Worker(session.db, session.sources, session.tokens, f"worker@{session.owner}")
+            reaching = outlets(session.db, session.sources, session.targets)
+            owner = f"worker@{session.owner}"
+            working = Worker(session.db, session.sources, session.tokens, owner, outlets=reaching)
             await working.start()
             stack.push_async_callback(working.stop)
             stop = stack.enter_context(told_to_stop())

@@ -20,6 +20,7 @@ from app.store.db import Database, url_of
 from app.store.keys import Keys, load_keys
 from app.store.migrations import migrate
 from app.store.sources import Source, Sources
+from app.store.targets import Targets
 from app.store.tokens import Tokens
 
 ACTOR: Final = "cli"
@@ -33,6 +34,7 @@ class Session:
     settings: Settings
     db: Database
     sources: Sources
+    targets: Targets
     tokens: Tokens
     owner: str
 
@@ -71,7 +73,7 @@ async def opened(settings: Settings) -> AsyncIterator[Session]:
     db = await Database.open(url_of(settings))
     try:
         owner = process_name()
-        yield Session(settings, db, Sources(keys.sealer), Tokens(db, keys.sealer, owner), owner)
+        yield Session(settings, db, Sources(keys.sealer), Targets(keys.sealer), Tokens(db, keys.sealer, owner), owner)
     finally:
         await db.close()
 

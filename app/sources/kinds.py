@@ -41,13 +41,16 @@ class CheckSource(Protocol):
 class Kind:
     """Everything the rest of the service needs of one kind of source. `config` arguments are instances of `config`.
 
-    `secret_fields` are the fields of the configuration that are sealed and never shown; `revealed` gives the whole of
+    `secret_fields` are the fields of the configuration that are sealed and never shown, `sent_fields` those of them
+    that are sent to the address in `address_fields`; `revealed` gives the whole of
     it as JSON values, secrets in clear, for sealing. `texts` holds title and hint by error or check code and language.
     """
 
     name: str
     config: type[BaseModel]
     secret_fields: tuple[str, ...]
+    address_fields: tuple[str, ...]
+    sent_fields: tuple[str, ...]
     listener: Listener
     open_reader: OpenReader
     check: CheckSource
@@ -61,6 +64,8 @@ WECOM: Final = Kind(
     name="wecom",
     config=wecom_config.WeComConfig,
     secret_fields=wecom_config.SECRET_FIELDS,
+    address_fields=wecom_config.ADDRESS_FIELDS,
+    sent_fields=wecom_config.SENT_FIELDS,
     listener=wecom_listener.WeComListener(),
     open_reader=wecom_reader.WeComReader,
     check=wecom_check.check,

@@ -104,12 +104,21 @@ async def order_purge(conn: AsyncConnection, source_id: str, trigger: str = "api
     return await get(conn, str(run_id))
 
 
-async def order_resync(conn: AsyncConnection, target: Target, *, trigger: str = "api", dry_run: bool = False) -> Run:
+async def order_resync(
+    conn: AsyncConnection,
+    target_id: str,
+    source_id: str,
+    *,
+    trigger: str = "api",
+    dry_run: bool = False,
+    retry_of: str | None = None,
+) -> Run:
     """Queue a comparison of a target with the whole directory. Refused `run.already_active` while there is one."""
-    if active := await active_resync(conn, target.id):
+    if active := await active_resync(conn, target_id):
         raise Refused("run.already_active", "A resync is already active.", extra={"run_id": active})
-    row = blank_row(target.source_id, kind="resync", trigger=trigger, state="queued")
-    await insert(conn, RunRow, [row | {"target_id": target.id, "dry_run": dry_run}])
+    row = blank_row(source_id, kind="resync", trigger=trigger, state="queued")
+    own = {"target_id": target_id, "dry_run": dry_run, "retry_of": retry_of}
+    await insert(conn, RunRow, [row | own])
     return await get(conn, row["id"])
 
 
@@ -268,7 +277,9 @@ async def retry(conn: AsyncConnection, run_id: str, source: Source, trigger: str
     if run.state not in ENDED:
         raise Refused("run.not_finished", "The run has not finished yet.")
     if run.target_id is not None:
-        raise Refused("run.not_retryable", "A resync is ordered at its target.")
+        return await order_resync(
+            conn, run.target_id, run.source_id, trigger=trigger, dry_run=run.dry_run, retry_of=run.id
+        )
     kind = "full" if run.kind == "events" else run.kind
     return await order(conn, source, kind=kind, trigger=trigger, dry_run=run.dry_run, scope=run.scope, retry_of=run.id)
 

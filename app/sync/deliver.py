@@ -99,7 +99,7 @@ async def _overtaken(conn: AsyncConnection, target: Target) -> None:
     source = await targets.newest(conn, target.source_id)
     await targets.record(conn, target.id, taken=source)
     if await runs.active_resync(conn, target.id) is None:
-        await runs.order_resync(conn, target, trigger="event")
+        await runs.order_resync(conn, target.id, target.source_id, trigger="event")
 
 
 async def enqueue(conn: AsyncConnection, target: Target, waiting: Sequence[Waiting]) -> None:

@@ -7,10 +7,12 @@ from app.core.ports import Writer
 from app.errors import AskAdmin, Refused
 from app.store import runs
 from app.store.db import Database, now
+from app.store.sources import Sources
 from app.store.targets import Target, Targets
 from app.sync.deliver import Delivering, deliver
 from app.sync.resync import end_resyncs, resync
 from app.sync.work import holding
+from app.targets.kinds import KINDS
 
 OpenWriter = Callable[[Target], Awaitable[Writer]]
 
@@ -45,6 +47,19 @@ class Outlets:
                 return await self.targets.get(conn, target_id)
         except Refused:
             return None  # deleted meanwhile
+
+
+def outlets(db: Database, sources: Sources, targets: Targets) -> Outlets:
+    """Every target, opened by its kind."""
+
+    async def open_writer(target: Target) -> Writer:
+        kind = KINDS[target.kind]
+        async with db.read() as conn:
+            config = kind.config.model_validate(await targets.revealed(conn, target.id))
+            source = await sources.get(conn, target.source_id)
+        return kind.open_writer(config, source.corp_id)
+
+    return Outlets(db, targets, open_writer)
 
 
 async def _work(work: Delivering) -> None:

@@ -8,7 +8,10 @@ from pydantic import BaseModel
 
 from app.core.ports import Check, Writer
 from app.core.texts import Text
-from app.targets.context import Context
+from app.targets.nocobase import check as nocobase_check
+from app.targets.nocobase import config as nocobase_config
+from app.targets.nocobase import texts as nocobase_texts
+from app.targets.nocobase import writer as nocobase_writer
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,23 +19,36 @@ class TargetKind:
     """Everything the rest of the service needs of one kind of target. `config` arguments are instances of `config`.
 
     `secret_fields` are the fields of the configuration that are sealed and never shown; a change of one of
-    `address_fields` demands the secrets again. `revealed` gives the whole of it as JSON values, secrets in clear, for
-    sealing. `made` are secrets that we make when a new target leaves them out, to be shown once. Targets whose
-    `channel` is the same are written in turn. `wants_runs`: it is told of runs, too. `texts` holds title and hint by
-    error or check code and language.
+    `address_fields` demands the secrets of `sent_fields` again. `revealed` gives the whole of it as JSON values,
+    secrets in clear, for sealing. Targets whose `channel` is the same are written in turn. `open_writer` takes the
+    CorpID, too. `wants_runs`: it is told of runs. `texts` holds title and hint by error or check code and language.
     """
 
     name: str
     config: type[BaseModel]
     secret_fields: tuple[str, ...]
     address_fields: tuple[str, ...]
+    sent_fields: tuple[str, ...]
     revealed: Callable[[Any], dict[str, Any]]
-    made: Mapping[str, Callable[[], str]]
-    channel: Callable[[Any, Context], str]
-    open_writer: Callable[[Any, Context], Writer]
-    check: Callable[[Any, Context], Awaitable[list[Check]]]
+    channel: Callable[[Any], str]
+    open_writer: Callable[[Any, str], Writer]
+    check: Callable[[Any], Awaitable[list[Check]]]
     wants_runs: bool
     texts: Mapping[str, Mapping[str, Text]]
 
 
-KINDS: Final[Mapping[str, TargetKind]] = {}
+NOCOBASE: Final = TargetKind(
+    name="nocobase",
+    config=nocobase_config.NocoBaseConfig,
+    secret_fields=nocobase_config.SECRET_FIELDS,
+    address_fields=nocobase_config.ADDRESS_FIELDS,
+    sent_fields=nocobase_config.SECRET_FIELDS,
+    revealed=nocobase_config.revealed,
+    channel=nocobase_config.channel,
+    open_writer=nocobase_writer.NocoBaseWriter,
+    check=nocobase_check.check,
+    wants_runs=False,
+    texts=nocobase_texts.TEXTS,
+)
+
+KINDS: Final[Mapping[str, TargetKind]] = {kind.name: kind for kind in (NOCOBASE,)}

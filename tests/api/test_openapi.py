@@ -13,11 +13,12 @@ from app.api import openapi
 from app.api.examples import EXAMPLES
 from app.api.health import Health, Readiness
 from app.api.problem import Problem
-from app.api.schemas import directory, events, runs, sources
+from app.api.schemas import directory, events, runs, sources, targets
 from app.main import create_app
 from app.settings import Settings
 from tests.api.harness import Api
 
+DELETIONS = ("delete_source", "delete_target")
 PUBLIC = {"get_health", "get_readiness", "verify_callback", "receive_callback"}
 
 
@@ -45,6 +46,8 @@ def test_every_promised_call_is_there(document: dict[str, Any]) -> None:
         GET /users|GET /users/{}|GET /users/{}/history|GET /departments|GET /departments/{}|GET /departments/{}/history
         GET /changes|GET /export/users.csv|GET /export/users.json
         GET /events|GET /events/{}|POST /events/{}/replay
+        POST /targets|GET /targets|GET /targets/{}|PATCH /targets/{}|DELETE /targets/{}|POST /targets/{}/check
+        POST /targets/{}/resync|GET /targets/{}/deliveries|GET /deliveries/{}|POST /deliveries/{}/retry
     """
     calls = {f"{line.split()[0]} /api/v1{line.split()[1]}" for line in re.split(r"[|\n]", promised) if line.strip()}
     calls |= {"GET /callbacks/{}", "POST /callbacks/{}", "GET /healthz", "GET /readyz", "GET /metrics"}
@@ -67,7 +70,7 @@ def test_every_operation_is_described_whole(document: dict[str, Any]) -> None:
         assert operation["summary"] != name.replace("_", " ").title(), name
         assert operation.get("security", []) == ([] if name in PUBLIC else [{"adminToken": []}]), name
         assert any(True for _ in examples_of(operation)), name
-        assert any(True for _ in examples_of({"responses": successes(operation)})) or name in ("delete_source",), name
+        assert any(True for _ in examples_of({"responses": successes(operation)})) or name in DELETIONS, name
 
 
 def test_errors_are_problem_reports_and_nothing_else(document: dict[str, Any]) -> None:
@@ -92,7 +95,7 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
 
 
 def test_examples_are_what_the_schemas_say() -> None:
-    modules = (directory, events, runs, sources)
+    modules = (directory, events, runs, sources, targets)
     models = {name: model for module in modules for name, model in vars(module).items() if is_model(model)}
     models |= {"Health": Health, "Readiness": Readiness}
     for name, example in EXAMPLES.items():

@@ -21,9 +21,11 @@ from app.api.middleware import ResponseCut
 from app.api.texts import TEXTS, said
 from app.errors import AskAdmin, Fenced, Refused, ServiceError, SkipOne, TryLater, Upstream
 from app.sources.kinds import KINDS
+from app.targets.kinds import KINDS as TARGET_KINDS
 from tests.api.harness import TOKEN, Api, client_of
 
 ROOT = Path(app.__file__).parent
+EVERY_KIND = (*KINDS.values(), *TARGET_KINDS.values())
 MAKERS = {"ServiceError", "TryLater", "AskAdmin", "SkipOne", "Refused", "_warn"}
 
 
@@ -74,7 +76,7 @@ def all_texts(code: str) -> list[tuple[str, ...]]:
     """(title, detail, hint) of a code in each language."""
     if code in TEXTS:
         return [(own.title, own.detail, own.hint) for own in (TEXTS[code][language] for language in LANGUAGES)]
-    provided = [kind.texts[code] for kind in KINDS.values() if code in kind.texts]
+    provided = [kind.texts[code] for kind in EVERY_KIND if code in kind.texts]
     return [(text.title, text.hint) for texts in provided for text in (texts[language] for language in LANGUAGES)]
 
 
@@ -89,7 +91,7 @@ def test_every_code_that_is_raised_has_its_texts() -> None:
     assert missing == {}
 
 
-@pytest.mark.parametrize("code", sorted({*TEXTS, *(code for kind in KINDS.values() for code in kind.texts)}))
+@pytest.mark.parametrize("code", sorted({*TEXTS, *(code for kind in EVERY_KIND for code in kind.texts)}))
 def test_the_three_languages_say_the_same(code: str) -> None:
     texts = all_texts(code)
     assert len(texts) == 3

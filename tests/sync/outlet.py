@@ -114,7 +114,7 @@ class Outlet:
 
     async def resync(self, *, dry_run: bool = False) -> Run:
         async with self.desk.db.write() as conn:
-            run = await runs.order_resync(conn, await self.targets.get(conn, self.id), dry_run=dry_run)
+            run = await runs.order_resync(conn, self.id, self.desk.source.id, dry_run=dry_run)
         self.desk.worker.wake("deliver", self.id)
         await self.desk.worker.settled()
         return await self.desk.run(run.id)
@@ -166,7 +166,7 @@ async def outlet(desk: Bench, *, enabled: bool = True, guard: dict[str, Any] | N
             conn, id=id_, source_id=desk.source.id, enabled=enabled, guard=guard or {}, **values | given
         )
         if enabled:
-            await runs.order_resync(conn, made)
+            await runs.order_resync(conn, made.id, made.source_id)
     remote = Remote()
     _remotes(desk)[id_] = remote
     return Outlet(desk, remote, store, id_)

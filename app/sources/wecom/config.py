@@ -14,6 +14,10 @@ DEFAULT_BASE_URL: Final = "https://qyapi.weixin.qq.com"
 SECRET_FIELDS: Final = ("app_secret", "contacts_secret", "token", "encoding_aes_key", "extra_callback_pairs", "proxy")
 """The fields of `WeComConfig` that are sealed when stored and never shown (a proxy's URL may hold a password)."""
 
+ADDRESS_FIELDS: Final = ("base_url", "proxy")
+SENT_FIELDS: Final = ("app_secret", "contacts_secret")
+"""The secrets that are sent to an address; Token and EncodingAESKey never leave us."""
+
 MAX_EXTRA_PAIRS: Final = 4
 
 
