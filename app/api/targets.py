@@ -107,9 +107,9 @@ async def change_target(
     to a new address."""
     async with service.db.write() as conn:
         target = await service.targets.get(conn, target_id)
+        changes = await _changes(conn, service, target, body, language)
         if if_match and if_match.strip() not in ("*", _etag(target)):
             raise Refused(MISMATCH, "The target was changed in the meantime.", status=412)
-        changes = await _changes(conn, service, target, body, language)
         changed = await service.targets.patch(conn, target_id, changes)
         if changed.enabled and not target.enabled and await runs.active_resync(conn, target_id) is None:
             await runs.order_resync(conn, target_id, target.source_id)

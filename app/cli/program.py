@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from app import logs
-from app.cli import demo, directory, doctor, document, event, serve, simulator, source, sync
+from app.cli import demo, directory, doctor, document, event, serve, simulator, source, sync, target
 from app.cli import run as runs
 from app.cli.exits import Exit, of_error
 from app.cli.screen import complain, say
@@ -29,6 +29,7 @@ program.add_typer(source.group, name="source")
 program.command()(sync.sync)
 program.add_typer(runs.group, name="run")
 program.add_typer(event.group, name="event")
+program.add_typer(target.group, name="target")
 program.add_typer(directory.group, name="directory")
 program.command()(doctor.doctor)
 program.command()(document.openapi)

@@ -20,7 +20,7 @@ from app.store.db import Database, url_of
 from app.store.keys import Keys, load_keys
 from app.store.migrations import migrate
 from app.store.sources import Source, Sources
-from app.store.targets import Targets
+from app.store.targets import Target, Targets
 from app.store.tokens import Tokens
 
 ACTOR: Final = "cli"
@@ -101,6 +101,19 @@ async def find_source(session: Session, wanted: str) -> Source:
     if not found:
         places = [FieldError("SOURCE", wanted)]
         raise Refused("source.not_found", "There is no such source.", status=404, errors=places)
+    return found[0]
+
+
+async def find_target(session: Session, wanted: str) -> Target:
+    """The target with this id or, if only one has it, this name. Raises Refused 404, or 422 when several have it."""
+    async with session.db.read() as conn:
+        living = await session.targets.list(conn)
+    found = [target for target in living if target.id == wanted] or [t for t in living if t.name == wanted]
+    if len(found) > 1:
+        ids = ", ".join(target.id for target in found)
+        raise _unusable(f"several targets have this name; give the id: {ids}")
+    if not found:
+        raise Refused("target.not_found", "There is no such target.", status=404, errors=[FieldError("TARGET", wanted)])
     return found[0]
 
 

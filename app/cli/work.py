@@ -14,6 +14,7 @@ from app.errors import WorkerTaken
 from app.store import runs, workers
 from app.store.db import hold_worker_lock, now
 from app.store.runs import Run
+from app.sync.outlets import outlets
 from app.sync.tasks import Worker
 
 ALIVE_WITHIN: Final = timedelta(seconds=15)
@@ -30,7 +31,8 @@ async def at_work(session: Session) -> AsyncIterator[Worker]:
             stack.enter_context(hold_worker_lock(session.settings.data_dir))
         elif await _living(session):
             raise WorkerTaken("another process works on this database")
-        worker = Worker(session.db, session.sources, session.tokens, session.owner)
+        reaching = outlets(session.db, session.sources, session.targets)
+        worker = Worker(session.db, session.sources, session.tokens, session.owner, outlets=reaching)
         await worker.start()
         stack.push_async_callback(worker.stop)
         yield worker
@@ -48,7 +50,7 @@ async def followed(session: Session, run: Run, worker: Worker | None) -> Run:
     takes over."""
     if worker is not None:
         say("No service works on this database: doing it here.")
-        worker.wake("runs", run.source_id)
+        worker.wake(*(("deliver", run.target_id) if run.target_id else ("runs", run.source_id)))
     async with AsyncExitStack() as stack:
         watch, loop = stack.enter_context(Watch()), asyncio.get_running_loop()
         seen_alive = loop.time()

@@ -18,8 +18,8 @@ from app.simulator import Company, Simulator
 
 from .conftest import CANARIES, PATIENCE, Program, command, until
 
-COMMANDS = {"serve", "worker", "migrate", "demo", "simulator", "source", "sync", "run", "event", "directory", "doctor"}
-COMMANDS |= {"openapi"}
+COMMANDS = {"serve", "worker", "migrate", "demo", "simulator", "source", "sync", "run", "event", "directory", "target"}
+COMMANDS |= {"doctor", "openapi"}
 
 
 async def test_the_directory_is_shown_and_exported(program: Program, wecom: tuple[Simulator, str]) -> None:
