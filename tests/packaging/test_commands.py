@@ -26,7 +26,7 @@ def clone(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def python_that(folder: Path, name: str, script: str) -> str:
+def a_program(folder: Path, name: str, script: str) -> str:
     program = folder / name
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
@@ -41,7 +41,7 @@ def test_help_lists_every_task_that_is_not_a_part_of_another() -> None:
 
 
 def test_a_python_that_is_too_old_is_named(clone: Path) -> None:
-    old = python_that(clone, "python3.9", 'case "$1" in --version) echo Python 3.9.2;; *) exit 1;; esac')
+    old = a_program(clone, "python3.9", 'case "$1" in --version) echo Python 3.9.2;; *) exit 1;; esac')
     done = run("make", "setup", f"PYTHON={old}", cwd=clone)
     assert done.returncode != 0
     assert "Python 3.11 or newer is needed" in done.stderr
@@ -56,7 +56,7 @@ def test_a_missing_python_is_named(clone: Path) -> None:
 
 
 def test_a_python_without_venv_says_what_to_install(clone: Path) -> None:
-    bare = python_that(clone, "python3", 'case "$2" in *ensurepip*) exit 1;; esac')
+    bare = a_program(clone, "python3", 'case "$2" in *ensurepip*) exit 1;; esac')
     done = run("make", "demo", f"PYTHON={bare}", cwd=clone)
     assert done.returncode != 0
     assert "apt install python3-venv" in done.stderr
@@ -66,7 +66,7 @@ def test_a_python_without_venv_says_what_to_install(clone: Path) -> None:
 def test_a_second_set_up_does_nothing_until_a_requirement_changes(clone: Path) -> None:
     calls = clone / "calls"
     script = f'echo "$*" >>{calls}; if [ "$2" = venv ]; then mkdir -p .venv/bin; cp "$0" .venv/bin/python; fi'
-    recording = python_that(clone, "python3", script)
+    recording = a_program(clone, "python3", script)
     assert run("make", "setup", f"PYTHON={recording}", cwd=clone).returncode == 0
     assert "--require-hashes -r requirements.lock" in calls.read_text()
     calls.unlink()
@@ -91,8 +91,11 @@ def build(tmp_path: Path) -> Path:
         (tmp_path / "bin" / tool).symlink_to(found)
     (tmp_path / "Makefile").write_text(
         "setup:\n\t@echo set up\ncheck:\n\t@echo checked\n"
+        "test-nocobase:\n\t@tests/nocobase/up\n"
         "test:\n\t@echo postgres $$WECOM_SYNC_TEST_REQUIRE_POSTGRES; echo '===== 3 passed, 1 skipped in 0.12s ====='\n"
     )
+    (tmp_path / "tests/nocobase").mkdir(parents=True)
+    a_program(tmp_path / "tests/nocobase", "up", "exit 0")
     return tmp_path
 
 
@@ -102,14 +105,14 @@ def ci(build: Path) -> "subprocess.CompletedProcess[str]":
 
 def closing(done: "subprocess.CompletedProcess[str]") -> dict[str, str]:
     """The last lines of .ci/run: each stage with its result."""
-    return dict(re.findall(r"^(setup|packages|check|test) +(\S.*)$", done.stdout, re.MULTILINE))
+    return dict(re.findall(r"^(setup|packages|check|test|nocobase) +(\S.*)$", done.stdout, re.MULTILINE))
 
 
 def test_the_closing_lines_name_every_stage_and_what_did_not_run(build: Path) -> None:
     done = ci(build)
     assert done.returncode == 0, done.stdout + done.stderr
     results = closing(done)
-    assert [results[name].split()[0] for name in ("setup", "check", "test")] == ["ok", "ok", "ok"]
+    assert [results[name].split()[0] for name in ("setup", "check", "test", "nocobase")] == ["ok"] * 4
     assert results["packages"].startswith("NOT RUN: no apt-get here; missing: chromium")
     assert "postgres 1" in done.stdout
     assert done.stdout.count("3 passed, 1 skipped in 0.12s") == 2
@@ -136,6 +139,20 @@ def test_a_run_without_postgresql_is_no_success(build: Path) -> None:
     assert closing(done)["test"].startswith("FAILED")
 
 
+def test_where_no_nocobase_can_be_had_the_closing_lines_say_so(build: Path) -> None:
+    a_program(build / "tests/nocobase", "up", "exit 75")
+    done = ci(build)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert closing(done)["nocobase"].startswith("NOT RUN: no NocoBase can be had here")
+
+
+def test_a_nocobase_that_does_not_start_is_a_failure(build: Path) -> None:
+    a_program(build / "tests/nocobase", "up", "exit 1")
+    done = ci(build)
+    assert done.returncode == 1
+    assert closing(done)["nocobase"].startswith("FAILED")
+
+
 def test_without_a_set_up_nothing_else_runs(build: Path) -> None:
     (build / "Makefile").write_text("setup:\n\t@exit 1\n")
     done = ci(build)
@@ -145,5 +162,6 @@ def test_without_a_set_up_nothing_else_runs(build: Path) -> None:
         "packages": "NOT RUN: the set-up failed",
         "check": "NOT RUN: the set-up failed",
         "test": "NOT RUN: the set-up failed",
+        "nocobase": "NOT RUN: the set-up failed",
     }
     assert "pytest printed no closing line" in done.stdout
