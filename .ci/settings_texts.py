@@ -24,6 +24,8 @@ ZH = {
         "embedded：`serve` 同时执行同步工作。none：只应答请求，由 `wecom-sync worker` 执行工作。"
     ),
     "true: /metrics needs no token.": "true：访问 /metrics 不需要令牌。",
+    "Hosts, addresses and networks, comma-separated, to which webhooks may be sent though they are not public, such as "
+    "10.0.0.0/8,hooks.lan.": ("webhook 可以发送到的非公网主机、地址和网段，以逗号分隔，例如 10.0.0.0/8,hooks.lan。"),
 }
 
 FR = {
@@ -52,6 +54,11 @@ FR = {
         "embedded : `serve` fait aussi le travail. none : il ne fait que répondre, `wecom-sync worker` travaille."
     ),
     "true: /metrics needs no token.": "true : /metrics ne demande pas de jeton.",
+    "Hosts, addresses and networks, comma-separated, to which webhooks may be sent though they are not public, such as "
+    "10.0.0.0/8,hooks.lan.": (
+        "Hôtes, adresses et réseaux non publics, séparés par des virgules, vers lesquels les webhooks peuvent "
+        "partir, comme 10.0.0.0/8,hooks.lan."
+    ),
 }
 
 TEXTS = {"zh-CN": ZH, "fr": FR}

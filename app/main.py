@@ -123,7 +123,8 @@ async def _service(
     engine: Engine = Unattended()
     if settings.worker == "embedded":
         open_reader = _reader_opener(db, sources_, tokens, client_factory)
-        worker = Worker(db, sources_, tokens, owner, open_reader, outlets(db, sources_, targets_))
+        reaching = outlets(db, sources_, targets_, settings.webhook_allowed)
+        worker = Worker(db, sources_, tokens, owner, open_reader, reaching)
         await worker.start()
         stack.push_async_callback(worker.stop)
         engine = worker

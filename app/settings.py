@@ -1,6 +1,7 @@
 """The settings of one installation: environment variables with the prefix WECOM_SYNC_, or the same names in `.env`."""
 
 import os
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -43,6 +44,13 @@ class Settings(BaseSettings):
         "embedded", description="embedded: `serve` does the work too. none: it only answers, `wecom-sync worker` works."
     )
     metrics_public: bool = Field(False, description="true: /metrics needs no token.")
+    webhook_allow: str = Field(
+        "",
+        description=(
+            "Hosts, addresses and networks, comma-separated, to which webhooks may be sent though they are not public, "
+            "such as 10.0.0.0/8,hooks.lan."
+        ),
+    )
 
     @field_validator("public_url")
     @classmethod
@@ -50,6 +58,19 @@ class Settings(BaseSettings):
         if not value.startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
         return value.rstrip("/")
+
+    @field_validator("webhook_allow")
+    @classmethod
+    def _hosts(cls, value: str) -> str:
+        entries = [entry.strip() for entry in value.split(",") if entry.strip()]
+        if not all(re.fullmatch(r"[A-Za-z0-9._:/-]+", entry) for entry in entries):
+            raise ValueError("must be hosts, addresses or networks with commas between them")
+        return ",".join(entries)
+
+    @property
+    def webhook_allowed(self) -> tuple[str, ...]:
+        """The entries of `webhook_allow`."""
+        return tuple(self.webhook_allow.split(",")) if self.webhook_allow else ()
 
     @field_validator("database_url")
     @classmethod

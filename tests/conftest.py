@@ -11,9 +11,11 @@ import secrets
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -100,6 +102,7 @@ def postgresql_databases(postgresql_server: str) -> Iterator[Databases]:
             name = f"{template}_{secrets.token_hex(4)}"
             admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
             yield _named(postgresql_server, name)
+            _all_closed(admin, name)
             admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
         yield make
@@ -133,6 +136,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def _named(server: str, name: str) -> str:
     return make_url(server).set(database=name).render_as_string(hide_password=False)
+
+
+def _all_closed(admin: "psycopg.Connection[Any]", name: str) -> None:
+    """A connection that nobody closed fails the test that opened it, not one that runs when it is collected."""
+    query = "SELECT application_name, state, query FROM pg_stat_activity WHERE datname = %s"
+    left, until = admin.execute(query, [name]).fetchall(), time.monotonic() + 10
+    while left and time.monotonic() < until:
+        time.sleep(0.02)  # a server process takes a moment to end after its connection
+        left = admin.execute(query, [name]).fetchall()
+    assert not left, f"connections were left open: {left}"
 
 
 def _answers(url: str) -> bool:

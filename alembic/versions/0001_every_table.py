@@ -264,7 +264,7 @@ def upgrade() -> None:
         sa.Column("guard", Json, nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("channel", sa.String(), nullable=False),
-        sa.Column("wants_runs", sa.Boolean(), nullable=False),
+        sa.Column("wants_news", sa.Boolean(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("taken", sa.BigInteger(), nullable=False),
         sa.Column("position", sa.BigInteger(), nullable=False),

@@ -157,7 +157,56 @@ _DELIVERY: Final[dict[str, Any]] = {
     "finished_at": _LATER,
 }
 
+_DEPARTMENT: Final[dict[str, Any]] = {
+    "id": _DEPARTMENT_ID,
+    "source_id": _SOURCE_ID,
+    "department_id": 2,
+    "name": "研发部",
+    "name_en": "R&D",
+    "parent_id": 1,
+    "order": 100,
+    "leaders": ["lisi"],
+    "active": True,
+    "member_count": 12,
+    "unmanaged_since": None,
+    "unreadable": [],
+    "observed_at": _LATER,
+    "created_at": _EARLIER,
+    "updated_at": _EARLIER,
+    "removed_at": None,
+}
+
+_TOLD: Final = {"sequence": 1204, "source": {"id": _SOURCE_ID, "corp_id": "ww1436e0e65a779aee"}}
+_RUN_NEWS: Final = (
+    *("id", "source_id", "target_id", "kind", "trigger", "dry_run", "counts", "digest", "retry_of", "error"),
+    *("created_at", "started_at", "finished_at"),
+)
+
+
+def _news(kind: str, data: dict[str, Any]) -> dict[str, Any]:
+    return {"id": "msg_6f1c0d4e8a1b3c5d7e9f0a2b4c6d8e0f", "timestamp": _LATER, "type": kind, "data": data}
+
+
+_USER_EVENT: Final = _news("user.updated", _TOLD | {"object": _USER, "previous": {"position": "工程师"}})
+
 EXAMPLES: Final[dict[str, dict[str, Any]]] = {
+    "UserEvent": _USER_EVENT,
+    "DepartmentEvent": _news("department.moved", _TOLD | {"object": _DEPARTMENT, "previous": {"parent_id": 7}}),
+    "RunEvent": _news(
+        "run.completed",
+        _TOLD | {"previous": {}, "object": {name: _RUN[name] for name in _RUN_NEWS} | {"state": "succeeded"}},
+    ),
+    "TargetEvent": _news(
+        "target.suspended",
+        _TOLD
+        | {
+            "previous": {},
+            "object": {name: _TARGET[name] for name in ("id", "source_id", "name", "kind", "last_delivered_at")}
+            | {"state": "suspended", "last_error": None, "failing_since": _EARLIER},
+        },
+    ),
+    "PingEvent": _news("ping", {"source": _TOLD["source"]}),
+    "BatchEvent": _news("batch", {}) | {"data": [_USER_EVENT]},
     "SourceNew": {
         "name": "Headquarters",
         "kind": "wecom",
@@ -194,6 +243,9 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     },
     "TargetChange": {"enabled": False},
     "TargetOut": _TARGET,
+    "TargetMade": {**_TARGET, "secret": None},
+    "SecretRotation": {"overlap_seconds": 86400},
+    "SecretOut": {"secret": "whsec_d2UtbmV2ZXItc2hvdy1hLXNlY3JldC10d2ljZS0wMDA=", "old_secret_until": _LATER},
     "ResyncOrder": {"dry_run": True},
     "DeliveryOut": _DELIVERY,
     "RunOrder": {"dry_run": True},
@@ -211,24 +263,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "reason": None,
     },
     "UserOut": _USER,
-    "DepartmentOut": {
-        "id": _DEPARTMENT_ID,
-        "source_id": _SOURCE_ID,
-        "department_id": 2,
-        "name": "研发部",
-        "name_en": "R&D",
-        "parent_id": 1,
-        "order": 100,
-        "leaders": ["lisi"],
-        "active": True,
-        "member_count": 12,
-        "unmanaged_since": None,
-        "unreadable": [],
-        "observed_at": _LATER,
-        "created_at": _EARLIER,
-        "updated_at": _EARLIER,
-        "removed_at": None,
-    },
+    "DepartmentOut": _DEPARTMENT,
     "HistoryOut": _CHANGE,
     "Feed": {"items": [{**_CHANGE, "source_id": _SOURCE_ID, "object_id": _USER_ID}], "next_after": 1204},
     "EventOut": {

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.routing import compile_path
 
+from app.api import webhooks
 from app.api.callbacks import PATHS as CALLBACK_PATHS
 from app.api.examples import example_of, problem_example
 from app.api.problem import MEDIA_TYPE, Problem
@@ -27,6 +28,7 @@ TAGS: Final = [
     {"name": "Targets", "description": "Where the directory is brought to, and what is on its way."},
     {"name": "Incoming events", "description": "Callbacks as they came in, and what became of them."},
     {"name": "Callback", "description": "Where WeCom sends its events."},
+    {"name": "Webhooks", "description": "What a webhook target posts (Standard Webhooks 1.0)."},
     {"name": "Service", "description": "For monitoring."},
 ]
 DESCRIPTION: Final = (
@@ -54,6 +56,8 @@ def build(app: FastAPI) -> Document:
     schemas = document["components"]["schemas"]
     for name in DROPPED:
         schemas.pop(name, None)
+    document["webhooks"], told = webhooks.described(REF)
+    schemas |= told
     _add_problem(schemas)
     _add_configurations(schemas)
     for operation in operations(document):

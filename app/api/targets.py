@@ -1,5 +1,6 @@
 """Targets: where the directory is brought to, how that goes, and what waits."""
 
+from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -18,7 +19,10 @@ from app.api.schemas.targets import (
     DeliveryOut,
     DeliveryState,
     ResyncOrder,
+    SecretOut,
+    SecretRotation,
     TargetChange,
+    TargetMade,
     TargetNew,
     TargetOut,
     delivery_out,
@@ -28,7 +32,9 @@ from app.api.source_config import changed_parts, new_parts, shown
 from app.api.sources import IfMatch
 from app.errors import FieldError, Refused
 from app.store import audit, deliveries, runs
+from app.store.db import now
 from app.store.targets import Target, fresh_id
+from app.sync import outlets
 from app.targets.kinds import KINDS, TargetKind
 
 router = APIRouter(tags=["Targets"])
@@ -40,9 +46,11 @@ MISMATCH = "target.version_mismatch"
 @router.post("/targets", status_code=201, summary="Add a target", responses=problems({404: "source.not_found"}))
 async def create_target(
     body: TargetNew, service: ServiceDep, language: LanguageDep, request: Request, response: Response
-) -> TargetOut:
+) -> TargetMade:
+    """A webhook without a `secret` gets one; this answer shows it, and no other ever does."""
     kind = _kind(body.kind, language)
-    parts = new_parts(kind, body.config, language)
+    made = kind.completed(body.config)
+    parts = new_parts(kind, {**body.config, **made}, language)
     config = kind.config.model_validate({**parts.config, **parts.secrets})
     async with service.db.write() as conn:
         target = await service.targets.create(
@@ -54,7 +62,7 @@ async def create_target(
             config=parts.config,
             secrets=parts.secrets,
             channel=kind.channel(config),
-            wants_runs=kind.wants_runs,
+            wants_news=kind.wants_news,
             enabled=body.enabled,
             guard=body.guard.model_dump(exclude_unset=True) if body.guard else {},
         )
@@ -65,7 +73,7 @@ async def create_target(
     service.engine.wake("deliver", target.id)
     response.headers["Location"] = f"{request.url.path}/{target.id}"
     response.headers["ETag"] = _etag(target)
-    return answer
+    return TargetMade(**answer.model_dump(), secret=made.get("secret"))
 
 
 @router.get("/targets", summary="List targets", responses=problems({400: "cursor.invalid"}))
@@ -131,13 +139,36 @@ async def delete_target(target_id: str, service: ServiceDep) -> Response:
 
 @router.post("/targets/{target_id}/check", summary="Check a target", responses=problems({404: NOT_FOUND}))
 async def check_target(target_id: str, service: ServiceDep, language: LanguageDep) -> ChecksOut:
-    """Whether it can be reached and written to; nothing is written. Failed checks are a 200 too."""
+    """Whether it can be reached and written to. A webhook is sent a test event (`ping`), a NocoBase nothing. Failed
+    checks are a 200 too."""
     async with service.db.read() as conn:
         target = await service.targets.get(conn, target_id)
-        config = KINDS[target.kind].config.model_validate(await service.targets.revealed(conn, target_id))
-    checks = await KINDS[target.kind].check(config)
+    allowed = service.settings.webhook_allowed
+    checks = await outlets.check(service.db, service.sources, service.targets, target, allowed)
     ok = all(check.status != "failed" for check in checks)
     return ChecksOut(ok=ok, checks=[check_out(check, language) for check in checks])
+
+
+@router.post(
+    "/targets/{target_id}/secret",
+    summary="Make a new signing secret",
+    responses=problems({404: NOT_FOUND, 409: "target.no_secret"}),
+)
+async def rotate_secret(target_id: str, service: ServiceDep, body: SecretRotation | None = None) -> SecretOut:
+    """For a webhook. The present secret signs too for `overlap_seconds`, so that no event is lost while the receiver
+    changes over."""
+    until = now() + timedelta(seconds=(body or SecretRotation()).overlap_seconds)
+    async with service.db.write() as conn:
+        target = await service.targets.get(conn, target_id)
+        kind = KINDS[target.kind]
+        if kind.rotated is None:
+            raise Refused("target.no_secret", "This kind of target has no signing secret of ours.")
+        changes = kind.rotated(await service.targets.revealed(conn, target_id), until)
+        secrets = {name: value for name, value in changes.items() if name in kind.secret_fields}
+        config = {**target.config, **{name: value for name, value in changes.items() if name not in secrets}}
+        await service.targets.patch(conn, target_id, {"config": config, "secrets": secrets})
+        await audit.record(conn, ADMIN, "target.rotate_secret", target_id)
+    return SecretOut(secret=changes["secret"], old_secret_until=until)
 
 
 @router.post(
@@ -219,6 +250,8 @@ async def _changes(
         changes["guard"] = body.guard.model_dump(exclude_unset=True) if body.guard else {}
     if body.config is not None:
         kind = KINDS[target.kind]
+        if kind.rotated and "secret" in body.config and body.config["secret"] is None:
+            raise invalid([FieldError("/config/secret", field_message("not_null", {}, language))])
         stored = await service.targets.revealed(conn, target.id)
         parts = changed_parts(kind, stored, body.config, language)
         config = kind.config.model_validate({**stored, **parts.config, **parts.secrets})

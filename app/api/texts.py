@@ -125,6 +125,11 @@ TARGETS: Final[Mapping[str, Texts]] = {
         Said("无需重试", "该投递不在等待重试。"),
         Said("Rien à réessayer", "La livraison n'attend pas de nouvel essai."),
     ),
+    "target.no_secret": _texts(
+        Said("No signing secret", "This kind of target has no signing secret of ours."),
+        Said("没有签名密钥", "此类目标没有由本系统生成的签名密钥。"),
+        Said("Pas de secret de signature", "Ce type de cible n'a pas de secret de signature de notre part."),
+    ),
 }
 
 SOURCES: Final[Mapping[str, Texts]] = {

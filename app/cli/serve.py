@@ -166,7 +166,7 @@ async def _work(settings: Settings) -> Exit:
     async with opened(settings) as session, AsyncExitStack() as stack:
         with ExitStack() as locks:
             await _take_lock(settings, locks)
-            reaching = outlets(session.db, session.sources, session.targets)
+            reaching = outlets(session.db, session.sources, session.targets, session.settings.webhook_allowed)
             owner = f"worker@{session.owner}"
             working = Worker(session.db, session.sources, session.tokens, owner, outlets=reaching)
             await working.start()

@@ -17,6 +17,7 @@ from app.cli.sync import show
 from app.cli.work import at_work_if_alone, followed
 from app.store import audit, deliveries, runs
 from app.store.targets import Target
+from app.sync import outlets
 from app.targets.kinds import KINDS
 
 group = typer.Typer(help="Look at targets, check them, bring them up to date.", no_args_is_help=True)
@@ -46,14 +47,13 @@ def list_targets(json: Json = False) -> None:
 
 @group.command()
 def check(target: TargetName, json: Json = False) -> None:
-    """Check whether a target can be reached and written to. Nothing is written."""
+    """Check whether a target can be reached and written to. A webhook is sent a test event; nothing else is written."""
 
     async def work(session: Session) -> Exit:
         found = await find_target(session, target)
-        kind = KINDS[found.kind]
-        async with session.db.read() as conn:
-            config = kind.config.model_validate(await session.targets.revealed(conn, found.id))
-        checks = [check_out(each, language()) for each in await kind.check(config)]
+        allowed = session.settings.webhook_allowed
+        made = await outlets.check(session.db, session.sources, session.targets, found, allowed)
+        checks = [check_out(each, language()) for each in made]
         ok = all(each.status != "failed" for each in checks)
         if json:
             as_json(ChecksOut(ok=ok, checks=checks))

@@ -31,7 +31,7 @@ async def at_work(session: Session) -> AsyncIterator[Worker]:
             stack.enter_context(hold_worker_lock(session.settings.data_dir))
         elif await _living(session):
             raise WorkerTaken("another process works on this database")
-        reaching = outlets(session.db, session.sources, session.targets)
+        reaching = outlets(session.db, session.sources, session.targets, session.settings.webhook_allowed)
         worker = Worker(session.db, session.sources, session.tokens, session.owner, outlets=reaching)
         await worker.start()
         stack.push_async_callback(worker.stop)

@@ -5,7 +5,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-ObjectKind = Literal["department", "user", "run", "ping"]
+ObjectKind = Literal["department", "user", "run", "target"]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The source whose directory goes out."""
+
+    source_id: str
+    corp_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +34,8 @@ class Outgoing:
     each seat, of a department with `parent` (the id, ours, of its active parent) and `depth` (0 for a top node).
     `actions` are those of the changes it stands for, oldest first, empty when a resync sends it; `previous` holds the
     values before them, of the changed fields only. `sequence` is the number of the last of them in the feed of the
-    source; it grows with every delivery of an object. `at` is when that change was made.
+    source, or the newest number there when a resync sends it: a later state of an object has a larger one, or the same.
+    `at` is when that change was made.
     """
 
     delivery_id: str

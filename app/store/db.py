@@ -19,6 +19,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import QueuePool
 from sqlmodel import SQLModel
 
 from app.core.ids import new_id as new_id
@@ -31,6 +32,7 @@ from app.store.observations import BlockNumbers, Observations, SequenceNumbers
 Result = TypeVar("Result")
 
 BUSY_SECONDS: Final = 10
+CLOSING_LOOKS: Final = 500
 READERS: Final = 4
 POSTGRES_POOL: Final = 10
 # mmap is left off: mapped pages count as our memory, and an I/O error would be a SIGBUS instead of an exception.
@@ -172,6 +174,9 @@ class Database:
         return self._observations.take_in(conn)
 
     async def close(self) -> None:
+        """Close every connection; one that a cancelled task is still giving back is waited for."""
+        for engine in (self._writer, self._readers):
+            await _all_given_back(engine)
         if self._in_thread is not None:
             # A connection is closed by the thread that opened it.
             await asyncio.get_running_loop().run_in_executor(self._thread, self._in_thread.dispose)
@@ -192,6 +197,15 @@ class Database:
                 yield
             finally:
                 self._holder = None
+
+
+async def _all_given_back(engine: AsyncEngine) -> None:
+    """SQLAlchemy gives a cancelled task's connection back in a task of its own, which nobody can wait for."""
+    pool = engine.sync_engine.pool
+    for _ in range(CLOSING_LOOKS):
+        if not isinstance(pool, QueuePool) or not pool.checkedout():
+            return
+        await asyncio.sleep(0.01)
 
 
 def sqlite_engine(url: URL, begin: str, size: int, pragmas: tuple[str, ...] = PRAGMAS) -> AsyncEngine:

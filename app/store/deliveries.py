@@ -25,11 +25,13 @@ from app.store.tables import (
 )
 from app.store.targets import Target
 
-USER, USER_GONE, DEPARTMENT_GONE, RUN, PING = 1000, 2000, 3000, 5000, 6000
-"""Ranks: departments by their depth, users, users gone, departments gone by 999 minus their depth, runs, pings."""
+USER, USER_GONE, DEPARTMENT_GONE, NEWS = 1000, 2000, 3000, 5000
+"""Ranks: departments by their depth, users, users gone, departments gone by 999 minus their depth, news."""
 STEP: Final = 1000
 ATTEMPTS_KEPT: Final = 10
 OPEN: Final = ("pending", "retrying", "dead")
+SEATS: Final = "memberships"
+"""The name in `previous` of what was known of a user's departments; null of one that he was not in."""
 
 table = table_of(DeliveryRow)
 link_table = table_of(LinkRow)
@@ -96,9 +98,15 @@ def gathered(rows: Iterable[Applied]) -> list[Waiting]:
         one.seq, one.at, one.key = row.seq, row.at, key
         action = "update" if row.kind == "membership" else row.action
         one.actions += [] if one.actions[-1:] == [action] else [action]
-        before = {} if row.kind == "membership" else row.before
-        one.previous = {**before, **one.previous}
+        own = {SEATS: {row.key.rpartition(":")[2]: row.before or None}} if row.kind == "membership" else row.before
+        one.previous = _first_known(one.previous, own)
     return list(found.values())
+
+
+def _first_known(first: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
+    """The values before the first of two sets of changes; `memberships` are told apart by department."""
+    seats = {**later.get(SEATS, {}), **first.get(SEATS, {})}
+    return {**later, **first} | ({SEATS: seats} if seats else {})
 
 
 async def enqueue(conn: AsyncConnection, target_id: str, waiting: Sequence[Waiting]) -> None:
@@ -139,7 +147,7 @@ def _joined(row: RowMapping, one: Waiting) -> dict[str, Any]:
         "first_seq": first,
         "seq": max(row["seq"], one.seq),
         "actions": [*row["actions"], *one.actions],
-        "previous": {**one.previous, **row["previous"]},
+        "previous": _first_known(row["previous"], one.previous),
         "run_id": one.run_id or row["run_id"],
         "changed_at": one.at,
     }
@@ -216,18 +224,12 @@ async def retry(conn: AsyncConnection, id: str) -> Delivery:
     return await get(conn, id)
 
 
-async def ping(conn: AsyncConnection, target_id: str) -> Delivery:
-    """Put a test delivery in line."""
-    object_id = new_id("ping")
-    await enqueue(conn, target_id, [Waiting("ping", object_id, "ping", PING, now())])
-    return await get(conn, str(await conn.scalar(select(table.c.id).where(table.c.object_id == object_id))))
-
-
-async def tell_of_run(conn: AsyncConnection, source_id: str, run_id: str) -> None:
-    """Put a run that ended, or waits for an approval, in line for the targets that want to know of runs."""
-    wanting = (target_table.c.source_id == source_id, target_table.c.wants_runs, target_table.c.deleted_at.is_(None))
+async def tell(conn: AsyncConnection, source_id: str, kind: str, id: str) -> None:
+    """Put news of a run or of another target in line for the targets that want to know."""
+    wanting = (target_table.c.source_id == source_id, target_table.c.wants_news, target_table.c.deleted_at.is_(None))
     for target_id in (await conn.scalars(select(target_table.c.id).where(*wanting))).all():
-        await enqueue(conn, target_id, [Waiting("run", run_id, run_id, RUN, now())])
+        if target_id != id:
+            await enqueue(conn, target_id, [Waiting(kind, id, id, NEWS, now())])
 
 
 async def backlog(conn: AsyncConnection, target: Target) -> int:
@@ -266,7 +268,7 @@ async def settle_plan(conn: AsyncConnection, run_id: str) -> None:
 
 async def removals(conn: AsyncConnection, target_id: str) -> list[Delivery]:
     """The removals in line that no one has approved or held yet."""
-    gone = (table.c.rank >= USER_GONE, table.c.rank < RUN, table.c.state.in_(("pending", "retrying")))
+    gone = (table.c.rank >= USER_GONE, table.c.rank < NEWS, table.c.state.in_(("pending", "retrying")))
     query = select(table).where(table.c.target_id == target_id, *gone, table.c.held.is_(False), ~table.c.approved)
     return [_delivery(row) for row in (await conn.execute(query.order_by(table.c.id))).mappings()]
 

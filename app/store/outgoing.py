@@ -4,17 +4,18 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Table, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store.bulk import table_of
 from app.store.pages import Person, Place, persons_by_id, places_by_id
-from app.store.tables import DepartmentRow, LinkRow, RunRow, UserRow
+from app.store.tables import DepartmentRow, LinkRow, RunRow, TargetRow, UserRow
 
 departments = table_of(DepartmentRow)
 runs = table_of(RunRow)
 users = table_of(UserRow)
 links = table_of(LinkRow)
+targets = table_of(TargetRow)
 
 Value = dict[str, Any]
 
@@ -65,9 +66,7 @@ async def values(conn: AsyncConnection, tree: Tree, kind: str, ids: Collection[s
         return {person.id: user_value(person, tree) for person in await persons_by_id(conn, ids)}
     if kind == "department":
         return {place.id: department_value(place, tree) for place in await places_by_id(conn, ids)}
-    if kind == "run":
-        return await _runs(conn, ids)
-    return {id_: {"id": id_} for id_ in ids}
+    return await (_runs(conn, ids) if kind == "run" else _targets(conn, ids))
 
 
 def user_value(person: Person, tree: Tree) -> Value:
@@ -103,7 +102,23 @@ def _json(value: object) -> object:
 
 
 async def _runs(conn: AsyncConnection, ids: Collection[str]) -> dict[str, Value]:
-    names = ("id", "source_id", "kind", "trigger", "state", "dry_run", "counts", "digest", "error", "finished_at")
-    query = select(*(runs.c[name] for name in names)).where(runs.c.id.in_(ids))
+    names = ("id", "source_id", "target_id", "kind", "trigger", "state", "dry_run", "counts", "digest", "retry_of")
+    return await _news(conn, runs, (*names, "error", "created_at", "started_at", "finished_at"), ids)
+
+
+async def _targets(conn: AsyncConnection, ids: Collection[str]) -> dict[str, Value]:
+    names = ("id", "source_id", "name", "kind", "state", "last_error", "failing_since", "last_delivered_at")
+    return await _news(conn, targets, names, ids)
+
+
+async def _news(conn: AsyncConnection, table: Table, names: Sequence[str], ids: Collection[str]) -> dict[str, Value]:
+    query = select(*(table.c[name] for name in names)).where(table.c.id.in_(ids))
     rows: Sequence[Mapping[Any, Any]] = (await conn.execute(query)).mappings().all()
-    return {row["id"]: {name: _json(row[name]) for name in names} for row in rows}
+    return {row["id"]: {name: _told(name, row[name]) for name in names} for row in rows}
+
+
+def _told(name: str, value: Any) -> object:
+    """A stored error without what only fills its texts."""
+    if name in ("error", "last_error") and value:
+        return {part: value.get(part) for part in ("code", "message", "hint", "upstream")}
+    return _json(value)

@@ -192,9 +192,10 @@ async def cancel_requested(conn: AsyncConnection, run_id: str) -> bool:
 async def save(conn: AsyncConnection, run_id: str, **values: Any) -> bool:
     """Write a run's progress or result; returns whether its cancellation was asked for."""
     query = update(runs).where(runs.c.id == run_id).values(**values)
-    returned = (await conn.execute(query.returning(runs.c.cancel_requested, runs.c.source_id))).first()
-    if returned is not None and values.get("state") in (*ENDED, "awaiting_approval"):
-        await deliveries.tell_of_run(conn, returned.source_id, run_id)
+    returned = (await conn.execute(query.returning(runs.c.cancel_requested, runs.c.source_id, runs.c.kind))).first()
+    settled = values.get("state") in (*ENDED, "awaiting_approval")
+    if returned is not None and settled and returned.kind != "events":  # those are told change by change
+        await deliveries.tell(conn, returned.source_id, "run", run_id)
     return bool(returned and returned.cancel_requested)
 
 

@@ -333,7 +333,7 @@ class TargetRow(SQLModel, table=True):
     guard: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
     version: int = 1
     channel: str = Field(index=True)
-    wants_runs: bool = False
+    wants_news: bool = False
     state: str = "ok"
     taken: int = Field(default=0, sa_type=Big)
     position: int = Field(default=0, sa_type=Big)

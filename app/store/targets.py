@@ -37,7 +37,7 @@ class Target:
     guard: Mapping[str, Any]
     version: int
     channel: str
-    wants_runs: bool
+    wants_news: bool
     state: str
     taken: int
     position: int
@@ -76,7 +76,7 @@ class Targets:
         config: Mapping[str, Any],
         secrets: Mapping[str, Any],
         channel: str,
-        wants_runs: bool,
+        wants_news: bool,
         enabled: bool = True,
         guard: Mapping[str, Any] | None = None,
     ) -> Target:
@@ -96,7 +96,7 @@ class Targets:
             secrets=self._sealer.seal_json(_set(secrets)),
             guard=dict(guard or {}),
             channel=channel,
-            wants_runs=wants_runs,
+            wants_news=wants_news,
             taken=next_seq - 1,
             position=next_seq - 1,
             created_at=at,

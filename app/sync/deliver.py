@@ -19,7 +19,7 @@ from app.core.ports import Writer
 from app.errors import AskAdmin, Refused, ServiceError, TryLater
 from app.store import audit, deliveries, pages, runs, targets
 from app.store.db import Database, now
-from app.store.deliveries import DEPARTMENT_GONE, USER, USER_GONE, Delivery, Waiting
+from app.store.deliveries import DEPARTMENT_GONE, SEATS, USER, USER_GONE, Delivery, Waiting
 from app.store.leases import Lease
 from app.store.outgoing import Tree, values
 from app.store.targets import Target, Targets
@@ -163,6 +163,7 @@ async def _send(work: Delivering, batch: Sequence[Delivery]) -> None:
 
 async def outgoing(conn: AsyncConnection, target: Target, batch: Sequence[Delivery]) -> list[Outgoing]:
     """The objects of these deliveries as they are now; those that were erased are left out unless they are linked."""
+    newest = await targets.newest(conn, target.source_id)  # before what it covers is read
     tree, ids = await Tree.read(conn, target.source_id), [one.object_id for one in batch]
     found = {kind: await values(conn, tree, kind, ids) for kind in {one.kind for one in batch}}
     links = await deliveries.links_of(conn, target.id, ids)
@@ -172,23 +173,37 @@ async def outgoing(conn: AsyncConnection, target: Target, batch: Sequence[Delive
         if value is None and one.object_id in links:
             value = {"id": one.object_id, "active": False}
         if value is not None:
-            items.append(_item(one, value, links.get(one.object_id)))
+            items.append(_item(one, value, links.get(one.object_id), newest))
     return items
 
 
-def _item(one: Delivery, value: Mapping[str, Any], link: Any) -> Outgoing:
+def _item(one: Delivery, value: Mapping[str, Any], link: Any, newest: int) -> Outgoing:
     return Outgoing(
         delivery_id=one.id,
         kind=one.kind,  # type: ignore[arg-type]  # what the column holds
         object_id=one.object_id,
         key=one.key,
-        sequence=one.seq,
+        sequence=one.seq or newest,
         at=one.changed_at,
         value=value,
         actions=tuple(one.actions),
-        previous=one.previous,
+        previous=before(value, one.previous),
         link=link,
     )
+
+
+def before(value: Mapping[str, Any], previous: Mapping[str, Any]) -> dict[str, Any]:
+    """What was before, in the shape of the value: a user's departments as a list, whole, where one of them changed."""
+    known = {name: held for name, held in previous.items() if name != SEATS}
+    touched = previous.get(SEATS, {})
+    if "departments" not in value or not (touched or "main_department_id" in previous):
+        return known
+    seats = {str(seat["department_id"]): seat for seat in value["departments"]} | touched
+    main = previous.get("main_department_id", value.get("main_department_id"))
+    names = ("department_id", "order", "is_leader")
+    kept = [{name: seat[name] for name in names} for seat in seats.values() if seat is not None]
+    listed = [seat | {"is_main": seat["department_id"] == main} for seat in kept]
+    return known | {"departments": sorted(listed, key=lambda seat: seat["department_id"])}
 
 
 def _to_tell(writer: Writer, item: Outgoing) -> bool:
@@ -297,6 +312,7 @@ async def _target_failed(work: Delivering, error: ServiceError) -> None:
         await targets.record(conn, target.id, next_attempt_at=again, last_error=error.record(), **state)
         if over:
             await audit.record(conn, "service", "target.suspend", target.id, code=error.code)
+            await deliveries.tell(conn, target.source_id, "target", target.id)
     log.warning("target_suspended" if over else "target_waits", target=target.id, code=error.code)
 
 

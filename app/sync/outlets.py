@@ -1,9 +1,11 @@
 """Working off one target: under the lease of its channel, with its writer opened and closed."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from app.core.ports import Writer
+from app.core.outgoing import Origin
+from app.core.ports import Check, Writer
 from app.errors import AskAdmin, Refused
 from app.store import runs
 from app.store.db import Database, now
@@ -49,17 +51,29 @@ class Outlets:
             return None  # deleted meanwhile
 
 
-def outlets(db: Database, sources: Sources, targets: Targets) -> Outlets:
-    """Every target, opened by its kind."""
+def outlets(db: Database, sources: Sources, targets: Targets, allowed: Sequence[str]) -> Outlets:
+    """Every target, opened by its kind; `allowed` is the setting WEBHOOK_ALLOW."""
 
     async def open_writer(target: Target) -> Writer:
-        kind = KINDS[target.kind]
-        async with db.read() as conn:
-            config = kind.config.model_validate(await targets.revealed(conn, target.id))
-            source = await sources.get(conn, target.source_id)
-        return kind.open_writer(config, source.corp_id)
+        config, origin = await _configured(db, sources, targets, target)
+        return KINDS[target.kind].open_writer(config, origin, allowed)
 
     return Outlets(db, targets, open_writer)
+
+
+async def check(
+    db: Database, sources: Sources, targets: Targets, target: Target, allowed: Sequence[str]
+) -> list[Check]:
+    """Whether a target can be reached and written to."""
+    config, origin = await _configured(db, sources, targets, target)
+    return await KINDS[target.kind].check(config, origin, allowed)
+
+
+async def _configured(db: Database, sources: Sources, targets: Targets, target: Target) -> tuple[Any, Origin]:
+    async with db.read() as conn:
+        config = KINDS[target.kind].config.model_validate(await targets.revealed(conn, target.id))
+        source = await sources.get(conn, target.source_id)
+    return config, Origin(source.id, source.corp_id)
 
 
 async def _work(work: Delivering) -> None:

@@ -13,7 +13,7 @@ from app.api import openapi
 from app.api.examples import EXAMPLES
 from app.api.health import Health, Readiness
 from app.api.problem import Problem
-from app.api.schemas import directory, events, runs, sources, targets
+from app.api.schemas import directory, events, runs, sources, targets, webhooks
 from app.main import create_app
 from app.settings import Settings
 from tests.api.harness import Api
@@ -47,7 +47,8 @@ def test_every_promised_call_is_there(document: dict[str, Any]) -> None:
         GET /changes|GET /export/users.csv|GET /export/users.json
         GET /events|GET /events/{}|POST /events/{}/replay
         POST /targets|GET /targets|GET /targets/{}|PATCH /targets/{}|DELETE /targets/{}|POST /targets/{}/check
-        POST /targets/{}/resync|GET /targets/{}/deliveries|GET /deliveries/{}|POST /deliveries/{}/retry
+        POST /targets/{}/secret|POST /targets/{}/resync|GET /targets/{}/deliveries
+        GET /deliveries/{}|POST /deliveries/{}/retry
     """
     calls = {f"{line.split()[0]} /api/v1{line.split()[1]}" for line in re.split(r"[|\n]", promised) if line.strip()}
     calls |= {"GET /callbacks/{}", "POST /callbacks/{}", "GET /healthz", "GET /readyz", "GET /metrics"}
@@ -95,7 +96,7 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
 
 
 def test_examples_are_what_the_schemas_say() -> None:
-    modules = (directory, events, runs, sources, targets)
+    modules = (directory, events, runs, sources, targets, webhooks)
     models = {name: model for module in modules for name, model in vars(module).items() if is_model(model)}
     models |= {"Health": Health, "Readiness": Readiness}
     for name, example in EXAMPLES.items():

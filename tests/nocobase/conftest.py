@@ -94,7 +94,7 @@ async def real(sqlite_url: str, address: dict[str, str]) -> AsyncIterator[Real]:
                 config={},
                 secrets={},
                 channel=KIND.channel(config),
-                wants_runs=False,
+                wants_news=False,
                 guard=WIDE,
             )
             await runs.order_resync(conn, made.id, made.source_id)

@@ -160,7 +160,7 @@ async def outlet(desk: Bench, *, enabled: bool = True, guard: dict[str, Any] | N
     """A new target; one worker serves every target of the bench, each by its own remote."""
     store = _store_of(desk)
     id_ = targets.fresh_id()
-    values = {"name": "Other", "kind": "memory", "config": {}, "secrets": {}, "channel": id_, "wants_runs": False}
+    values = {"name": "Other", "kind": "memory", "config": {}, "secrets": {}, "channel": id_, "wants_news": False}
     async with desk.db.write() as conn:
         made = await store.create(
             conn, id=id_, source_id=desk.source.id, enabled=enabled, guard=guard or {}, **values | given

@@ -299,7 +299,7 @@ async def test_members_of_a_department_that_came_late_are_told_again(desk: Bench
 
 async def test_runs_are_told_to_those_who_want_to_know(desk: Bench) -> None:
     await desk.sync()
-    out = await outlet(desk, wants_runs=True)
+    out = await outlet(desk, wants_news=True)
     await out.deliver()
     run = await desk.sync()
     await out.deliver()

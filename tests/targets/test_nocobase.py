@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, PlainTextResponse
 
 from app.core.outgoing import Link, Outgoing
 from app.errors import AskAdmin, TryLater
-from app.targets.kinds import KINDS
+from app.targets.nocobase.check import check
 from app.targets.nocobase.config import NocoBaseConfig, channel
 from app.targets.nocobase.writer import NocoBaseWriter
 from tests.api.harness import served
@@ -235,19 +235,19 @@ async def test_the_check_says_what_is_missing_and_writes_nothing(
 ) -> None:
     for name, value in spoil.items():
         setattr(nocobase, name, value)
-    checks = await KINDS["nocobase"].check(config(url))
+    checks = await check(config(url))
     assert {check.code for check in checks if check.status == "failed"} == failed
     assert {"nocobase.leavers_sign_in", "nocobase.memberships_replaced"} <= {check.code for check in checks}
     assert nocobase.pushes == []
 
 
 async def test_the_check_of_a_wrong_key_an_unreadable_one_and_of_nothing(nocobase: NocoBase, url: str) -> None:
-    wrong = await KINDS["nocobase"].check(config(url, api_key="wrong"))
+    wrong = await check(config(url, api_key="wrong"))
     assert [check.code for check in wrong if check.status == "failed"] == ["nocobase.key_refused"]
     nocobase.may_read = False
-    blind = await KINDS["nocobase"].check(config(url))
+    blind = await check(config(url))
     assert "nocobase.no_reading" in {check.code for check in blind if check.status == "warning"}
-    nowhere = await KINDS["nocobase"].check(config("http://127.0.0.1:1"))
+    nowhere = await check(config("http://127.0.0.1:1"))
     assert [check.code for check in nowhere if check.status == "failed"] == ["nocobase.unavailable"]
 
 

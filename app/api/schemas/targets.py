@@ -69,8 +69,23 @@ class TargetOut(BaseModel):
     updated_at: Time
 
 
+class TargetMade(TargetOut):
+    secret: str | None = Field(description="The signing secret that was made, shown this one time.")
+
+
+class SecretRotation(Body):
+    overlap_seconds: int = Field(86400, ge=0, le=2592000, description="How long the present secret signs too.")
+
+
+class SecretOut(BaseModel):
+    """A new signing secret, shown this one time."""
+
+    secret: str
+    old_secret_until: Time
+
+
 class DeliveredObject(BaseModel):
-    kind: Literal["department", "user", "run", "ping"]
+    kind: Literal["department", "user", "run", "target"]
     id: str
     key: str
     sequence: int = Field(description="The number of the last change of it that is in this delivery.")
