@@ -4,7 +4,7 @@ from typing import Any, Final, get_args
 
 from pydantic import BaseModel
 
-from app.api.examples import example_of
+from app.api.examples import EXAMPLES
 from app.api.schemas.webhooks import BatchEvent, DepartmentEvent, PingEvent, RunEvent, TargetEvent, UserEvent
 
 EVENTS: Final = (UserEvent, DepartmentEvent, RunEvent, TargetEvent, PingEvent, BatchEvent)
@@ -43,7 +43,8 @@ ANSWERS: Final = {
 
 def described(ref: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """(webhooks, schemas) of the document; `ref` is how a schema is referred to."""
-    webhooks, schemas = {}, {}
+    webhooks: dict[str, Any] = {}
+    schemas: dict[str, Any] = {}
     for model in EVENTS:
         schema = model.model_json_schema(ref_template=ref + "{model}", mode="serialization")
         schemas |= schema.pop("$defs", {}) | {model.__name__: schema}
@@ -53,7 +54,7 @@ def described(ref: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _operation(kind: str, model: type[BaseModel], ref: str) -> dict[str, Any]:
-    body = {"schema": {"$ref": ref + model.__name__}, "example": example_of(model.__name__) | {"type": kind}}
+    body = {"schema": {"$ref": ref + model.__name__}, "example": EXAMPLES[model.__name__] | {"type": kind}}
     return {
         "tags": ["Webhooks"],
         "summary": SUMMARIES[kind],
