@@ -19,6 +19,7 @@ from app.store.tables import (
     LinkRow,
     MembershipRow,
     PlannedChangeRow,
+    RunRow,
     SourceRow,
     TargetRow,
     UserRow,
@@ -41,6 +42,7 @@ departments = table_of(DepartmentRow)
 users = table_of(UserRow)
 memberships = table_of(MembershipRow)
 planned = table_of(PlannedChangeRow)
+runs = table_of(RunRow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,8 @@ def _new(target_id: str, one: Waiting) -> dict[str, Any]:
 
 
 def _joined(row: RowMapping, one: Waiting) -> dict[str, Any]:
+    """A removal that is held back stays so, and with the run that lists it, until the object is there again."""
+    held = row["held"] and one.rank >= USER_GONE
     first = min(seq for seq in (row["first_seq"], one.first_seq) if seq) if row["first_seq"] or one.first_seq else 0
     again = {"state": "pending", "failures": 0, "next_attempt_at": None} if row["state"] == "dead" else {}
     joined = {
@@ -148,7 +152,9 @@ def _joined(row: RowMapping, one: Waiting) -> dict[str, Any]:
         "seq": max(row["seq"], one.seq),
         "actions": [*row["actions"], *one.actions],
         "previous": _first_known(row["previous"], one.previous),
-        "run_id": one.run_id or row["run_id"],
+        "run_id": row["run_id"] if held else one.run_id or row["run_id"],
+        "held": held,
+        "approved": row["approved"] and one.rank >= USER_GONE,
         "changed_at": one.at,
     }
     return {**row, **joined, **again}
@@ -259,11 +265,14 @@ async def drop_of_run(conn: AsyncConnection, run_id: str) -> None:
 
 
 async def settle_plan(conn: AsyncConnection, run_id: str) -> None:
-    """What was given up is marked in the plan of the run, the rest of it was carried out."""
+    """What was given up or is held back is marked in the plan of the run, the rest of it was carried out."""
     dead = select(table.c.object_id).where(table.c.run_id == run_id, table.c.state == "dead")
+    target_id = select(runs.c.target_id).where(runs.c.id == run_id).scalar_subquery()
+    held = select(table.c.object_id).where(table.c.target_id == target_id, table.c.held)
     mine = update(planned).where(planned.c.run_id == run_id, planned.c.state.in_(("planned", "withheld")))
     await conn.execute(mine.where(planned.c.object_id.in_(dead)).values(state="failed"))
-    await conn.execute(mine.values(state="applied"))
+    await conn.execute(mine.where(planned.c.object_id.not_in(held)).values(state="applied"))
+    await conn.execute(mine.values(state="withheld"))
 
 
 async def removals(conn: AsyncConnection, target_id: str) -> list[Delivery]:
@@ -276,6 +285,12 @@ async def removals(conn: AsyncConnection, target_id: str) -> list[Delivery]:
 async def hold(conn: AsyncConnection, ids: Collection[str], run_id: str) -> None:
     """Keep these back until a person has approved the run that lists them."""
     await conn.execute(update(table).where(table.c.id.in_(ids)).values(held=True, run_id=run_id))
+
+
+async def held_by(conn: AsyncConnection, run_id: str) -> int:
+    """How many removals wait for the approval of this run."""
+    where = (table.c.run_id == run_id, table.c.held)
+    return await conn.scalar(select(func.count()).select_from(table).where(*where)) or 0
 
 
 async def release(conn: AsyncConnection, run_id: str) -> None:

@@ -224,6 +224,14 @@ async def reject(conn: AsyncConnection, run_id: str, digest: str, reason: str | 
     return await get(conn, run_id)
 
 
+async def end_needless(conn: AsyncConnection, target: Target) -> None:
+    """End a target's open approval when everything that it held back is there again."""
+    if target.open_approval is not None and not await deliveries.held_by(conn, target.open_approval):
+        error = {"code": "superseded", "message": "Nothing of it is to be removed any more.", "hint": ""}
+        await save(conn, target.open_approval, state="rejected", error=error, finished_at=now())
+        await close_approval(conn, target.source_id, target.open_approval)
+
+
 async def _approve_removals(conn: AsyncConnection, run: Run, approval: dict[str, Any]) -> Run:
     """Let a target's removals go, or carry a dry run of a resync out: it compares anew, under the target's guard."""
     await deliveries.release(conn, run.id)

@@ -93,6 +93,7 @@ async def _take(work: Delivering) -> None:
                 return
             await enqueue(conn, target, deliveries.gathered(rows))
             await targets.record(conn, id_, taken=rows[-1].seq)
+            await runs.end_needless(conn, target)
 
 
 async def _overtaken(conn: AsyncConnection, target: Target) -> None:

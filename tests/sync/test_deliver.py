@@ -8,7 +8,7 @@ from app.core.outgoing import Pairing
 from app.errors import AskAdmin, TryLater
 from app.store import deliveries, runs, targets
 from app.store.db import now
-from tests.sync.harness import WIDE, Bench
+from tests.sync.harness import WIDE, Bench, users
 from tests.sync.outlet import Killed, delivery_table, failing, outlet, run_table
 
 AWAY = TryLater("target.unavailable", "away")
@@ -183,8 +183,46 @@ async def test_a_rejected_removal_is_not_sent_and_found_again(desk: Bench) -> No
     await out.deliver()
     assert len(out.remote.held) == 34
     again = await out.resync()
-    assert again.counts["users"]["deactivated"] == 7
+    assert (again.counts["users"]["deactivated"], again.counts["users"]["withheld"]) == (0, 7)
     assert (await out.target()).condition == "awaiting_approval"
+
+
+async def test_a_resync_beside_an_open_approval_leaves_it_whole(desk: Bench) -> None:
+    await desk.unguarded()
+    await desk.sync()
+    out = await outlet(desk)
+    await out.deliver()
+    for number in range(1, 8):
+        desk.company.leave(f"p{number:02}")
+    await desk.sync()
+    run = await desk.run(str((await out.target()).open_approval))
+    again = await out.resync()
+    assert (again.state, again.counts["users"]["withheld"]) == ("succeeded", 7)
+    assert len(out.remote.held) == 34
+    async with desk.db.write() as conn:
+        await runs.approve(conn, run.id, str(run.digest), "they left", "admin")
+    await out.deliver()
+    assert await out.differences() == []
+
+
+async def test_who_comes_back_before_the_approval_is_not_removed_and_follows_again(desk: Bench) -> None:
+    await desk.unguarded()
+    await desk.sync()
+    out = await outlet(desk)
+    await out.deliver()
+    people = {row["userid"]: row["name"] for row in await desk.rows(users)}
+    for number in range(1, 8):
+        desk.company.leave(f"p{number:02}")
+    await desk.sync()
+    run_id = str((await out.target()).open_approval)
+    for number in range(1, 8):
+        desk.company.join(f"p{number:02}", people[f"p{number:02}"], (4,))
+    await desk.sync()
+    await out.deliver()
+    assert await out.differences() == []
+    run = await desk.run(run_id)
+    assert (run.state, (run.error or {}).get("code")) == ("rejected", "superseded")
+    assert (await out.target()).condition == "ok"
 
 
 @pytest.mark.parametrize(("leavers", "held"), [(2, False), (3, False), (4, True)])

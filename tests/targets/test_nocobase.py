@@ -101,6 +101,21 @@ async def test_deleting_twice_makes_nobody(nocobase: NocoBase, url: str) -> None
     await writer.aclose()
 
 
+async def test_an_account_that_was_there_before_is_never_deleted(nocobase: NocoBase, url: str) -> None:
+    nocobase.add_user(username="zhangsan", nickname="old")
+    writer = NocoBaseWriter(config(url, leavers="delete", match_key="username"), "corp")
+    await writer.write([place("总部")])
+    taken_over, made = await writer.write([person("zhangsan", "dep_总部"), person("lisi", "dep_总部")])
+    assert (taken_over.remote_id, made.remote_id) == (str(nocobase.user("zhangsan")["id"]), None)
+    links = [Link(one.remote_id, "digest", True) for one in (taken_over, made)]
+    gone = [person(name, active=False, link=link) for name, link in zip(("zhangsan", "lisi"), links, strict=True)]
+    outcomes = await writer.write(gone)
+    await writer.aclose()
+    assert [one.state for one in outcomes] == ["delivered"] * 2
+    assert nocobase.titles("zhangsan") == []
+    assert "lisi" not in [row["username"] for row in nocobase.users.values()]
+
+
 async def test_a_department_deleted_twice_leaves_no_ghost(nocobase: NocoBase, writer: NocoBaseWriter) -> None:
     await writer.write([place("总部"), place("研发", "dep_总部")])
     for _ in range(3):

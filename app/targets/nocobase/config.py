@@ -52,7 +52,8 @@ class NocoBaseConfig(BaseModel):
     )
     leavers: Literal["detach", "delete"] = Field(
         "detach",
-        description="detach: a leaver loses the departments, but can still sign in. delete: the account is deleted.",
+        description="detach: a leaver loses the departments, but can still sign in. delete: the account is deleted, "
+        "unless it was there before and taken over: that one is detached.",
     )
 
 

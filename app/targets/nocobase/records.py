@@ -38,9 +38,11 @@ def department_record(item: Outgoing) -> Record:
 
 
 def user_record(item: Outgoing, config: NocoBaseConfig) -> Record | None:
-    """A leaver loses his departments; nobody who has left is made an account."""
-    value = item.value
-    if not value.get("active") and (item.link is None or config.leavers == "delete"):
+    """A leaver loses his departments, or the account; but one that was there before us is never deleted, and nobody who
+    has left is made an account."""
+    value, link = item.value, item.link
+    taken_over = link is not None and link.remote_id is not None
+    if not value.get("active") and (link is None or (config.leavers == "delete" and not taken_over)):
         return None
     seats = value.get("departments", []) if value.get("active") else []
     record = {"uid": item.object_id} | _profile(value, config)

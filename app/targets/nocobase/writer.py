@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -25,6 +26,8 @@ LONGEST_SECONDS: Final = 600.0
 BLIND_SECONDS: Final = 120.0
 """How long a push may go on when nobody may look."""
 ALREADY_GONE: Final = ('invalid "undefined" value', "value too long for type")
+
+CONFLICT: Final = Outcome("dead", "nocobase.pairing_conflict", TEXTS["nocobase.pairing_conflict"]["en"].title)
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -52,12 +55,13 @@ class NocoBaseWriter:
 
     async def write(self, items: Sequence[Outgoing]) -> list[Outcome]:
         kind = items[0].kind
-        conflicts = await self._conflicts(items) if kind == "user" else {}
-        outcomes: dict[str, Outcome] = dict(conflicts)
-        pushed = {item.object_id: self._record(item) for item in items if item.object_id not in conflicts}
+        fresh = [item for item in items if item.link is None and item.value.get("active")] if kind == "user" else []
+        pairings = await self.pair(fresh) if fresh else {}
+        outcomes = {id_: CONFLICT for id_, pairing in pairings.items() if pairing.state == "conflict"}
+        pushed = {item.object_id: self._record(item) for item in items if item.object_id not in outcomes}
         for records, match_key in self._groups(items, pushed):
             outcomes |= await self._pushed(kind, records, match_key)
-        return [outcomes[item.object_id] for item in items]
+        return [_with_account(outcomes[item.object_id], pairings.get(item.object_id)) for item in items]
 
     def _record(self, item: Outgoing) -> Record:
         record = record_of(item, self._config)
@@ -101,15 +105,6 @@ class NocoBaseWriter:
             self.batch = max(SMALLEST_BATCH, self.batch // 2)
         elif seconds < LONG_SECONDS / 2 and count >= self.batch:
             self.batch = min(LARGEST_BATCH, self.batch * 2)
-
-    async def _conflicts(self, items: Sequence[Outgoing]) -> dict[str, Outcome]:
-        fresh = [item for item in items if item.link is None and item.value.get("active")]
-        pairings = await self.pair(fresh) if fresh else {}
-        return {
-            id_: Outcome("dead", "nocobase.pairing_conflict", TEXTS["nocobase.pairing_conflict"]["en"].title)
-            for id_, pairing in pairings.items()
-            if pairing.state == "conflict"
-        }
 
     async def settle(self, since: datetime) -> None:
         """Until users and departments have not changed for a while; where the key may not look, a fixed time."""
@@ -164,6 +159,12 @@ class NocoBaseWriter:
 
     async def aclose(self) -> None:
         await self._client.aclose()
+
+
+def _with_account(outcome: Outcome, pairing: Pairing | None) -> Outcome:
+    """The id of the account that was taken over; one that we made is known by our id alone."""
+    taken_over = outcome.state == "delivered" and pairing is not None and pairing.state == "matched"
+    return replace(outcome, remote_id=pairing.remote_id) if pairing and taken_over else outcome
 
 
 def _pairing(ids: Sequence[str], rows: Sequence[Mapping[str, Any]], key: str) -> Pairing:
