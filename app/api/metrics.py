@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from app.store.facts import Facts
 
 PREFIX: Final = "wecom_sync"
+DELIVERY: Final = ["target", "state"]
 FAST: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 
@@ -77,6 +78,20 @@ class _Tables(Collector):
         yield _gauge("callback_events", "Events of the inbox.", ["source", "state"], facts.events)
         yield _gauge(
             "callback_last_received_timestamp_seconds", "When the last event came.", ["source"], facts.last_events
+        )
+        yield _gauge("target_state", "1 for the state that a target is in.", ["target", "state"], facts.targets)
+        yield _gauge(
+            "deliveries", "Deliveries by state; what was taken is kept for a week.", DELIVERY, facts.deliveries
+        )
+        yield _gauge("delivery_backlog", "Changes that a target has not been brought to.", ["target"], facts.backlog)
+        yield _gauge(
+            "delivery_oldest_pending_timestamp_seconds",
+            "Since when the oldest delivery that waits does so.",
+            ["target"],
+            facts.oldest,
+        )
+        yield _gauge(
+            "delivery_last_success_timestamp_seconds", "When a target last took something.", ["target"], facts.delivered
         )
         yield _gauge("worker_last_beat_timestamp_seconds", "When a worker last showed itself.", [], facts.beats)
 

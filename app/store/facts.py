@@ -8,19 +8,22 @@ from sqlalchemy import case, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store.bulk import table_of
-from app.store.tables import DepartmentRow, InboxRow, RunRow, SourceRow, UserRow
+from app.store.tables import DeliveryRow, DepartmentRow, InboxRow, RunRow, SourceRow, TargetRow, UserRow
+from app.store.targets import condition
 from app.store.workers import last_beat
 
 sources = table_of(SourceRow)
 runs = table_of(RunRow)
 inbox = table_of(InboxRow)
+targets = table_of(TargetRow)
+deliveries = table_of(DeliveryRow)
 
 Samples = dict[tuple[str, ...], float]
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Numbers by their labels; times are seconds since 1970. Sources that were deleted are left out."""
+    """Numbers by their labels; times are seconds since 1970. Sources and targets that were deleted are left out."""
 
     runs: Samples
     running: Samples
@@ -31,6 +34,11 @@ class Facts:
     events: Samples
     last_events: Samples
     beats: Samples
+    targets: Samples
+    deliveries: Samples
+    backlog: Samples
+    oldest: Samples
+    delivered: Samples
 
 
 async def read(conn: AsyncConnection) -> Facts:
@@ -52,7 +60,29 @@ async def read(conn: AsyncConnection) -> Facts:
         events=_samples(events),
         last_events={(row["id"],): row["last_event_at"].timestamp() for row in living if row["last_event_at"]},
         beats={(): beat.timestamp()} if beat else {},
+        **await _targets(conn),
     )
+
+
+async def _targets(conn: AsyncConnection) -> dict[str, Samples]:
+    living = (await conn.execute(select(targets).where(targets.c.deleted_at.is_(None)))).mappings().all()
+    ids = [row["id"] for row in living]
+    mine = (deliveries.c.target_id.in_(ids), deliveries.c.state.in_(("pending", "retrying")))
+    waiting = select(deliveries.c.target_id, func.min(deliveries.c.created_at)).where(*mine)
+    by_state = select(deliveries.c.target_id, deliveries.c.state, func.count()).where(deliveries.c.target_id.in_(ids))
+    rows = await _rows(conn, select(sources.c.id, sources.c.next_seq - 1))
+    newest = {row[0]: row[1] for row in rows}
+    return {
+        "targets": {(row["id"], _condition(row)): 1.0 for row in living},
+        "deliveries": _samples(await _rows(conn, by_state.group_by(deliveries.c.target_id, deliveries.c.state))),
+        "backlog": {(row["id"],): float(newest[row["source_id"]] - row["position"]) for row in living},
+        "oldest": _samples(await _rows(conn, waiting.group_by(deliveries.c.target_id))),
+        "delivered": {(row["id"],): row["last_delivered_at"].timestamp() for row in living if row["last_delivered_at"]},
+    }
+
+
+def _condition(row: Any) -> str:
+    return condition(row["enabled"], row["state"], row["open_approval"])
 
 
 async def _objects(conn: AsyncConnection, ids: list[str]) -> Samples:

@@ -54,9 +54,14 @@ class Target:
     @property
     def condition(self) -> str:
         """The state as it is shown: ok, retrying, suspended, paused or awaiting_approval."""
-        if not self.enabled:
-            return "paused"
-        return "awaiting_approval" if self.state == "ok" and self.open_approval else self.state
+        return condition(self.enabled, self.state, self.open_approval)
+
+
+def condition(enabled: bool, state: str, open_approval: str | None) -> str:
+    """A target's state as it is shown."""
+    if not enabled:
+        return "paused"
+    return "awaiting_approval" if state == "ok" and open_approval else state
 
 
 class Targets:

@@ -1,5 +1,6 @@
 """The directory over the API: what a person looks like, how he is found, what his history says."""
 
+import asyncio
 import csv
 import io
 import json
@@ -295,6 +296,21 @@ async def test_the_feed_is_read_in_commit_order(api: Api) -> None:
     assert feed == {"items": [], "next_after": 5}
     answer = await api.client.get("/api/v1/changes?source_id=src_x")
     assert (answer.status_code, answer.json()["code"]) == (404, "source.not_found")
+
+
+async def test_a_reader_who_waits_is_answered_with_the_first_change(api: Api) -> None:
+    source, user = await with_feed(api)
+    params = {"source_id": source["id"], "after": 5, "wait": 60}
+    waiting = asyncio.create_task(api.get("/changes", params=params))
+    done, _ = await asyncio.wait([waiting], timeout=0.6)
+    assert not done
+    row = {"source_id": source["id"], "kind": "user", "action": "update", "object_id": user["id"], "key": "zhangsan"}
+    await api.insert(ChangeRow, [row | {"seq": 6, "at": now()}])
+    await api.set_source(source["id"], next_seq=7)
+    assert [item["seq"] for item in (await asyncio.wait_for(waiting, 20))["items"]] == [6]
+    assert await api.get("/changes", params=params | {"after": 6, "wait": 1}) == {"items": [], "next_after": 6}
+    answer = await api.client.get("/api/v1/changes", params=params | {"wait": 61})
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/query/wait")
 
 
 async def test_a_reader_below_the_purged_tail_is_told(api: Api) -> None:

@@ -63,6 +63,8 @@ class Overheard:
 def failures(document: dict[str, Any], base: str) -> list[str]:
     """What schemathesis has to say against the service."""
     own = copy.deepcopy(document)  # schemathesis writes its links into it
+    feed = own["paths"]["/api/v1/changes"]["get"]
+    feed["parameters"] = [each for each in feed["parameters"] if each["name"] != "wait"]  # nobody makes a change here
     schema = schemathesis.openapi.from_dict(own, config=schemathesis.Config.from_dict(SETTINGS))
     # One event of a stream is enough: a run that nobody works on is followed for ever.
     schema.config.update(base_url=base, headers=dict(BEARER))

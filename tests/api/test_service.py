@@ -17,7 +17,7 @@ from app import logs
 from app.settings import Settings
 from app.store import workers
 from app.store.db import now
-from app.store.tables import DepartmentRow, RunRow, UserRow
+from app.store.tables import DeliveryRow, DepartmentRow, RunRow, TargetRow, UserRow
 from tests.api.harness import (
     AES_KEY,
     CALLBACK_TOKEN,
@@ -144,6 +144,23 @@ async def test_figures_come_from_the_tables_and_from_this_process(api: Api) -> N
     await api.set_source(id_, next_seq=42, open_approval="run_1")
     await api.store_event(id_)
     await api.client.get("/callbacks/unknown")
+    own = {"source_id": id_, "kind": "memory", "secrets": b"", "channel": "c", "created_at": at, "updated_at": at}
+    await api.insert(
+        TargetRow,
+        [
+            own | {"id": "tgt_1", "name": "A", "position": 40, "state": "retrying", "last_delivered_at": at},
+            own | {"id": "tgt_2", "name": "B", "enabled": False},
+            own | {"id": "tgt_3", "name": "C", "deleted_at": at},
+        ],
+    )
+    waiting = {"target_id": "tgt_1", "kind": "user", "rank": 1000, "created_at": at, "changed_at": at}
+    await api.insert(
+        DeliveryRow,
+        [
+            waiting | {"id": f"dlv_{n}", "object_id": f"usr_{n}", "key": "k", "state": state}
+            for n, state in enumerate(("pending", "retrying", "dead"))
+        ],
+    )
     answer = await api.client.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=")
     found = samples(answer.text)
@@ -158,6 +175,13 @@ async def test_figures_come_from_the_tables_and_from_this_process(api: Api) -> N
         ("object_changes_total", (id_,)): 41,
         ("approval_open", (id_,)): 1,
         ("callback_events", (id_, "pending")): 1,
+        ("target_state", ("tgt_1", "retrying")): 1,
+        ("target_state", ("tgt_2", "paused")): 1,
+        ("target_state", ("tgt_3", "ok")): None,
+        ("deliveries", ("tgt_1", "dead")): 1,
+        ("delivery_backlog", ("tgt_1",)): 1,
+        ("delivery_oldest_pending_timestamp_seconds", ("tgt_1",)): pytest.approx(at.timestamp()),
+        ("delivery_last_success_timestamp_seconds", ("tgt_1",)): pytest.approx(at.timestamp()),
         ("callback_requests_total", ("callback.unknown_key",)): 1,
         ("http_request_duration_seconds_count", ("POST", "create_source", "201")): 1,
     }
