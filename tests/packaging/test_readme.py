@@ -15,6 +15,7 @@ from app.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
 READMES = sorted(ROOT.glob("README*.md"))
+PAGES = [*READMES, ROOT / "docs/targets.md"]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 SHELL = "\n".join(body for language, body in BLOCKS if language == "sh")
@@ -37,14 +38,19 @@ def anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-@pytest.mark.parametrize("page", READMES, ids=lambda page: page.name)
+def anchors(text: str) -> set[str]:
+    return {anchor(heading) for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
-    text = page.read_text()
-    anchors = {anchor(heading) for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
-    links = re.findall(r"\]\((?!https?:)([^)]+)\)", text)
+    links = re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text())
     assert links
-    assert [link for link in links if link.startswith("#") and link[1:] not in anchors] == []
-    assert [link for link in links if not link.startswith("#") and not (ROOT / link).exists()] == []
+    for link in links:
+        name, _, heading = link.partition("#")
+        led_to = (page.parent / name) if name else page
+        assert led_to.exists(), link
+        assert not heading or heading in anchors(led_to.read_text()), link
 
 
 def skeleton(text: str) -> dict[str, list[str]]:
