@@ -42,7 +42,7 @@ test: $(STAMP) ## Run the tests (PYTEST_ARGS="-k guard" passes options on)
 
 # Ends with 75 where NocoBase cannot be had: no Node.js, no PostgreSQL, or no answer from the npm registry.
 test-nocobase: $(STAMP) ## Run the tests against a real NocoBase, which it installs once (two or three minutes)
-	@known=$$(tests/nocobase/up) || exit; export $$known; trap 'tests/nocobase/up --stop' EXIT; \
+	@tests/nocobase/up >/dev/null || exit; trap 'tests/nocobase/up --stop' EXIT; \
 	  $(BIN)/python -m pytest tests/nocobase/test_*.py $(PYTEST_ARGS)
 
 check: check-style check-types check-floors check-schema check-lock check-docs ## Style, types, import floors, schema, lock, generated pages
