@@ -1,132 +1,98 @@
-"""The users as one file. Each page is a short transaction of its own, so that a slow reader holds nothing up."""
+"""The directory as files."""
 
-import csv
-import io
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
-from app.api.deps import Service, ServiceDep
-from app.api.directory import UsersWanted
-from app.api.schemas.directory import UserOut, user_out
-from app.store import pages
-from app.store.pages import UserFilter
+from app.api import sheets
+from app.api.deps import LanguageDep, ServiceDep
+from app.api.directory import DepartmentsWanted, UsersWanted
+from app.api.field_texts import field_message
+from app.api.ldif import is_dn, ldif
+from app.api.openapi import problems
+from app.api.problem import invalid
+from app.api.schemas.fields import Text
+from app.errors import FieldError
 
 router = APIRouter(prefix="/export", tags=["Directory"])
 
-ROWS: Final = 500
-BOM: Final = "\ufeff"
-COLUMNS: Final = (
-    "id",
-    "source_id",
-    "userid",
-    "name",
-    "alias",
-    "position",
-    "status",
-    "active",
-    "suspended",
-    "mobile",
-    "email",
-    "biz_mail",
-    "telephone",
-    "gender",
-    "address",
-    "main_department_id",
-    "department_ids",
-    "direct_leaders",
-    "unmanaged_since",
-    "observed_at",
-    "created_at",
-    "updated_at",
-    "deactivated_at",
-)
-FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\x00")
-"""What makes a spreadsheet calculate a cell instead of showing it (OWASP: CSV injection)."""
+LDIF_BEGINS: Final = "version: 1\n\ndn: ou=people,dc=example,dc=com\n…"
+
+
+def _file(media_type: str, example: Any, schema: str | None = None) -> dict[int | str, dict[str, Any]]:
+    content: dict[str, Any] = {"example": example}
+    if schema:
+        content["schema"] = {"type": "array", "items": {"$ref": f"#/components/schemas/{schema}"}}
+    return {200: {"description": "A file, streamed.", "content": {media_type: content}}}
 
 
 @router.get(
     "/users.csv",
     summary="Export users as CSV",
     response_class=StreamingResponse,
-    responses={
-        200: {"description": "UTF-8 with BOM.", "content": {"text/csv": {"example": "id,source_id,userid,…\r\n"}}}
-    },
+    responses=_file("text/csv", "id,source_id,userid,…\r\n"),
 )
 async def export_users_csv(wanted: UsersWanted, service: ServiceDep) -> StreamingResponse:
-    """For spreadsheets: lists are joined with `;`, and no cell is taken for a formula."""
-    return _download(_csv(service, wanted), "text/csv; charset=utf-8", "users.csv")
+    """For spreadsheets: UTF-8 with BOM, lists joined with `;`, and no cell is taken for a formula."""
+    return _download(sheets.users_csv(service.db, wanted), "text/csv; charset=utf-8", "users.csv")
 
 
 @router.get(
     "/users.json",
     summary="Export users as JSON",
     response_class=StreamingResponse,
-    responses={
-        200: {
-            "description": "An array of users.",
-            "content": {
-                "application/json": {
-                    "schema": {"type": "array", "items": {"$ref": "#/components/schemas/UserOut"}},
-                    "example": [],
-                }
-            },
-        }
-    },
+    responses=_file("application/json", [], "UserOut"),
 )
 async def export_users_json(wanted: UsersWanted, service: ServiceDep) -> StreamingResponse:
-    return _download(_json(service, wanted), "application/json", "users.json")
+    return _download(sheets.users_json(service.db, wanted), "application/json", "users.json")
 
 
-def cell(value: Any) -> str:
-    """A value as text that no spreadsheet calculates."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    text = ";".join(map(str, value)) if isinstance(value, list) else str(value)
-    return f"'{text}" if text.startswith(FORMULA) else text
+@router.get(
+    "/departments.csv",
+    summary="Export departments as CSV",
+    response_class=StreamingResponse,
+    responses=_file("text/csv", "id,source_id,department_id,name,…\r\n"),
+)
+async def export_departments_csv(wanted: DepartmentsWanted, service: ServiceDep) -> StreamingResponse:
+    """As the users' one; `path` holds the names from the top."""
+    return _download(sheets.departments_csv(service.db, wanted), "text/csv; charset=utf-8", "departments.csv")
+
+
+@router.get(
+    "/departments.json",
+    summary="Export departments as JSON",
+    response_class=StreamingResponse,
+    responses=_file("application/json", [], "DepartmentOut"),
+)
+async def export_departments_json(wanted: DepartmentsWanted, service: ServiceDep) -> StreamingResponse:
+    return _download(sheets.departments_json(service.db, wanted), "application/json", "departments.json")
+
+
+@router.get(
+    "/directory.ldif",
+    summary="Export a source as LDIF",
+    response_class=StreamingResponse,
+    responses=_file("text/ldif", LDIF_BEGINS) | problems({404: "source.not_found"}),
+)
+async def export_directory_ldif(
+    source_id: Annotated[Text, Query(max_length=64)],
+    service: ServiceDep,
+    language: LanguageDep,
+    base_dn: Annotated[
+        Text, Query(max_length=250, description="What every name ends with, such as dc=example,dc=com.")
+    ] = "dc=example,dc=com",
+) -> StreamingResponse:
+    """For a directory server: departments as `organizationalUnit`, active people as `inetOrgPerson`, and who is in a
+    department as `groupOfNames`. A field that was never read or is empty is left out."""
+    if not is_dn(base_dn):
+        raise invalid([FieldError("/query/base_dn", field_message("distinguished_name", {}, language))])
+    async with service.db.read() as conn:
+        await service.sources.get(conn, source_id)
+    return _download(ldif(service.db, source_id, base_dn), "text/ldif; charset=utf-8", "directory.ldif")
 
 
 def _download(content: AsyncIterator[str], media_type: str, name: str) -> StreamingResponse:
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     return StreamingResponse(content, media_type=media_type, headers=headers)
-
-
-async def _csv(service: Service, wanted: UserFilter) -> AsyncIterator[str]:
-    yield BOM + _lines([COLUMNS])
-    async for users in _pages(service, wanted):
-        rows = [user.model_dump(mode="json") | {"department_ids": _ids(user)} for user in users]
-        yield _lines([[cell(row[name]) for name in COLUMNS] for row in rows])
-
-
-async def _json(service: Service, wanted: UserFilter) -> AsyncIterator[str]:
-    before = "["
-    async for users in _pages(service, wanted):
-        for user in users:
-            yield before + user.model_dump_json()
-            before = ","
-    yield "[]" if before == "[" else "]"
-
-
-async def _pages(service: Service, wanted: UserFilter) -> AsyncIterator[list[UserOut]]:
-    after: str | None = None
-    while True:
-        async with service.db.read() as conn:
-            found = await pages.list_users(conn, wanted, after=after, limit=ROWS)
-        if not found:
-            return
-        yield [user_out(person) for _, person in found]
-        after = found[-1][0]
-
-
-def _ids(user: UserOut) -> list[int]:
-    return [seat.department_id for seat in user.departments]
-
-
-def _lines(rows: list[Any]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer).writerows(rows)
-    return buffer.getvalue()

@@ -93,6 +93,11 @@ FIELD_TEXTS: Final[Mapping[str, Messages]] = {
         "必须是时区名称，例如 Asia/Shanghai",
         "doit être un fuseau horaire comme Asia/Shanghai",
     ),
+    "distinguished_name": _messages(
+        "must be a distinguished name such as dc=example,dc=com",
+        "必须是可分辨名称，例如 dc=example,dc=com",
+        "doit être un nom distinctif comme dc=example,dc=com",
+    ),
     "needs_source": _messages(
         "needs source_id, because WeCom's ids are those of one source",
         "需要 source_id，因为企业微信的编号只在一个来源内有效",

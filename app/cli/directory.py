@@ -1,6 +1,5 @@
 """`directory …`: departments and people as last read."""
 
-import csv
 import sys
 from collections.abc import AsyncIterator
 from enum import StrEnum
@@ -10,18 +9,18 @@ import typer
 from rich.text import Text
 from rich.tree import Tree
 
-from app.api.export import BOM, COLUMNS
-from app.api.export import cell as csv_cell
+from app.api import sheets
+from app.api.ldif import is_dn, ldif
 from app.api.schemas.directory import DepartmentOut, UserOut, department_out, user_out
 from app.cli.exits import Exit
 from app.cli.screen import as_json, cell, out, table
 from app.cli.session import Session, find_source, in_session, only_source
 from app.store import pages
+from app.store.db import Database
 from app.store.pages import DepartmentFilter, UserFilter
 
 group = typer.Typer(help="Look at departments and people as last read.", no_args_is_help=True)
 
-PAGE = 500
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 SourceName = Annotated[
     str | None, typer.Argument(help="Id or name of the source; may be left out if there is only one.", metavar="SOURCE")
@@ -31,6 +30,7 @@ SourceName = Annotated[
 class Form(StrEnum):
     CSV = "csv"
     JSON = "json"
+    LDIF = "ldif"
 
 
 @group.command()
@@ -39,7 +39,7 @@ def tree(source: SourceName = None, json: Json = False) -> None:
 
     async def work(session: Session) -> Exit:
         wanted = await only_source(session, source)
-        places = [place async for place in _departments(session, DepartmentFilter(wanted.id, active=True))]
+        places = await _departments(session, DepartmentFilter(wanted.id, active=True))
         children = _by_parent(places)
         if json:
             as_json([_nested(place, children) for place in children.get(None, [])])
@@ -81,23 +81,38 @@ def find(
 @group.command()
 def export(
     source: SourceName = None,
-    form: Annotated[Form, typer.Option("--format", help="csv for spreadsheets, json for programs.")] = Form.CSV,
+    form: Annotated[
+        Form, typer.Option("--format", help="csv for spreadsheets, json for programs, ldif for directory servers.")
+    ] = Form.CSV,
+    departments: Annotated[bool, typer.Option("--departments", help="The departments instead of the people.")] = False,
+    base_dn: Annotated[str, typer.Option(help="What every name in an LDIF file ends with.")] = "dc=example,dc=com",
 ) -> None:
-    """Write everybody to stdout."""
+    """Write everybody, or every department, to stdout. An LDIF file holds both."""
+    if not is_dn(base_dn):
+        raise typer.BadParameter("must be a distinguished name such as dc=example,dc=com", param_hint="--base-dn")
 
     async def work(session: Session) -> Exit:
         wanted = await only_source(session, source)
-        users = _users(session, UserFilter(wanted.id))
-        await (_write_csv(users) if form is Form.CSV else _write_json(users))
+        async for text in _file(session.db, wanted.id, form, departments, base_dn):
+            sys.stdout.write(text)
         return Exit.OK
 
     in_session(work)
 
 
+def _file(db: Database, source_id: str, form: Form, departments: bool, base_dn: str) -> AsyncIterator[str]:
+    if form is Form.LDIF:
+        return ldif(db, source_id, base_dn)
+    if departments:
+        wanted = DepartmentFilter(source_id)
+        return sheets.departments_csv(db, wanted) if form is Form.CSV else sheets.departments_json(db, wanted)
+    return (sheets.users_csv if form is Form.CSV else sheets.users_json)(db, UserFilter(source_id))
+
+
 async def _tell_found(session: Session, users: list[UserOut], departments: list[DepartmentOut]) -> None:
     names: dict[tuple[str, int], str] = {}
     for source_id in {user.source_id for user in users}:
-        async for place in _departments(session, DepartmentFilter(source_id)):
+        for place in await _departments(session, DepartmentFilter(source_id)):
             names[source_id, place.department_id] = cell(place.name)
     if users:
         columns = ("userid", "name", "departments", "position", "active", "id")
@@ -112,45 +127,8 @@ def _seats(user: UserOut, names: dict[tuple[str, int], str]) -> str:
     return ", ".join(names.get((user.source_id, s.department_id), str(s.department_id)) for s in user.departments)
 
 
-async def _departments(session: Session, wanted: DepartmentFilter) -> AsyncIterator[DepartmentOut]:
-    after: str | None = None
-    while True:
-        async with session.db.read() as conn:
-            found = await pages.list_departments(conn, wanted, after=after, limit=PAGE)
-        for _, place in found:
-            yield department_out(place)
-        if len(found) <= PAGE:
-            return
-        after = found[-1][0]
-
-
-async def _users(session: Session, wanted: UserFilter) -> AsyncIterator[UserOut]:
-    after: str | None = None
-    while True:
-        async with session.db.read() as conn:
-            found = await pages.list_users(conn, wanted, after=after, limit=PAGE)
-        for _, person in found:
-            yield user_out(person)
-        if len(found) <= PAGE:
-            return
-        after = found[-1][0]
-
-
-async def _write_csv(users: AsyncIterator[UserOut]) -> None:
-    sys.stdout.write(BOM)
-    lines = csv.writer(sys.stdout, lineterminator="\r\n")
-    lines.writerow(COLUMNS)
-    async for user in users:
-        row = user.model_dump(mode="json") | {"department_ids": [seat.department_id for seat in user.departments]}
-        lines.writerow([csv_cell(row[name]) for name in COLUMNS])
-
-
-async def _write_json(users: AsyncIterator[UserOut]) -> None:
-    before = "["
-    async for user in users:
-        sys.stdout.write(before + user.model_dump_json())
-        before = ",\n"
-    sys.stdout.write("]\n" if before != "[" else "[]\n")
+async def _departments(session: Session, wanted: DepartmentFilter) -> list[DepartmentOut]:
+    return [place async for page in sheets.departments_of(session.db, wanted) for place in page]
 
 
 def _by_parent(places: list[DepartmentOut]) -> dict[int | None, list[DepartmentOut]]:

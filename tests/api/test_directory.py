@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.api.export import BOM
+from app.api.sheets import BOM
 from app.core.directory import USER_FIELDS
 from app.store.db import now
 from app.store.tables import ChangeRow, DepartmentRow, MembershipRow, RunRow, UserRow

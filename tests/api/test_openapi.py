@@ -45,6 +45,7 @@ def test_every_promised_call_is_there(document: dict[str, Any]) -> None:
         POST /runs/{}/retry|GET /runs/{}/stream
         GET /users|GET /users/{}|GET /users/{}/history|GET /departments|GET /departments/{}|GET /departments/{}/history
         GET /changes|GET /export/users.csv|GET /export/users.json
+        GET /export/departments.csv|GET /export/departments.json|GET /export/directory.ldif
         GET /events|GET /events/{}|POST /events/{}/replay
         POST /targets|GET /targets|GET /targets/{}|PATCH /targets/{}|DELETE /targets/{}|POST /targets/{}/check
         POST /targets/{}/secret|POST /targets/{}/resync|GET /targets/{}/deliveries
