@@ -210,13 +210,18 @@ RUNS: Final[Mapping[str, Texts]] = {
     "run.already_active": _texts(
         Said(
             "A run is already active",
-            "A full run of this source is queued or running; `run_id` names it.",
+            "A full run of this source, or a resync of this target, is queued or running; `run_id` names it.",
             "Wait for it, or cancel it.",
         ),
-        Said("已有运行在进行", "该来源的一次全量同步正在排队或运行；`run_id` 为其编号。", "请等待其结束，或取消它。"),
+        Said(
+            "已有运行在进行",
+            "该来源的一次全量同步或该目标的一次重新同步正在排队或运行；`run_id` 为其编号。",
+            "请等待其结束，或取消它。",
+        ),
         Said(
             "Une exécution est déjà active",
-            "Une synchronisation complète de cette source attend ou s'exécute ; `run_id` la désigne.",
+            "Une synchronisation complète de cette source, ou une resynchronisation de cette cible, attend ou s'exécute ; "
+            "`run_id` la désigne.",
             "Attendez-la ou annulez-la.",
         ),
     ),

@@ -10,7 +10,7 @@ from app.simulator import Company, Simulator
 from tests.api.harness import served
 from tests.targets.nocobase_fake import KEY, NocoBase
 
-from .conftest import Program
+from .conftest import Program, until
 
 
 @pytest.fixture
@@ -52,8 +52,16 @@ async def test_a_target_is_listed_checked_and_filled(
 
     active = await program.run("target", "resync", "NocoBase", "--dry-run", code=6)
     assert "already" in active.err
-    serving, _ = await program.serve()
-    await serving.stop()
+    serving, at = await program.serve()
+    token = (program.data / "admin-token").read_text().strip()
+    async with httpx.AsyncClient(trust_env=False, headers={"Authorization": f"Bearer {token}"}) as client:
+
+        async def filled() -> bool:
+            runs = (await client.get(f"{at}/api/v1/runs")).json()["items"]
+            return [run["state"] for run in runs if run["kind"] == "resync"] == ["succeeded"]
+
+        await until(filled)
+    assert await serving.stop() == 0
     done = (await program.run("target", "resync", "NocoBase", "--json")).json
     assert (done["state"], done["kind"]) == ("succeeded", "resync")
     assert len(nocobase.users) == 33
