@@ -220,8 +220,8 @@ RUNS: Final[Mapping[str, Texts]] = {
         ),
         Said(
             "Une exécution est déjà active",
-            "Une synchronisation complète de cette source, ou une resynchronisation de cette cible, attend ou s'exécute ; "
-            "`run_id` la désigne.",
+            "Une synchronisation complète de cette source, ou une resynchronisation de cette cible, attend ou "
+            "s'exécute ; `run_id` la désigne.",
             "Attendez-la ou annulez-la.",
         ),
     ),
