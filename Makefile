@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 # One stamp per content of the two files: a second set-up is instant, a changed requirement is noticed.
 STAMP := .venv/.set-up-$(shell cat requirements.lock pyproject.toml | cksum | tr ' ' '-')
-BENCH := $(sort $(patsubst benchmarks/%.py,%,$(filter-out %/__init__.py,$(wildcard benchmarks/*.py))))
+BENCH := $(sort $(patsubst benchmarks/%.py,%,$(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))))
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help

@@ -28,7 +28,8 @@ class Outlets:
     open_writer: OpenWriter
 
     async def work_off(self, target_id: str, owner: str) -> None:
-        """Plan what was asked for, send what waits. Raises TryLater and AskAdmin when the target has to wait."""
+        """Plan what was asked for, send what waits, unless the target is deleted, also meanwhile. Raises TryLater and
+        AskAdmin when it has to wait."""
         target = await self._living(target_id)
         if target is None:
             return
@@ -40,6 +41,9 @@ class Outlets:
             writer = await self.open_writer(target)
             try:
                 await _work(Delivering(self.db, self.targets, target, lease, writer))
+            except Refused:
+                if await self._living(target_id):
+                    raise
             finally:
                 await writer.aclose()
 
@@ -48,7 +52,7 @@ class Outlets:
             async with self.db.read() as conn:
                 return await self.targets.get(conn, target_id)
         except Refused:
-            return None  # deleted meanwhile
+            return None
 
 
 def outlets(db: Database, sources: Sources, targets: Targets, allowed: Sequence[str]) -> Outlets:

@@ -1,10 +1,11 @@
 """Deliveries: whatever happens on the way, a target becomes what the directory is."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
 
-from app.core.outgoing import Pairing
+from app.core.outgoing import Outcome, Outgoing, Pairing
 from app.errors import AskAdmin, TryLater
 from app.store import deliveries, runs, targets
 from app.store.db import now
@@ -49,6 +50,23 @@ async def test_changes_arrive_by_themselves_and_alone(desk: Bench) -> None:
     assert sorted(out.remote.told) == ["p01", "p2"]
     assert await out.differences() == []
     assert await waiting(desk, out.id) == 0
+
+
+async def test_a_target_deleted_while_it_is_written_to_comes_to_rest(desk: Bench) -> None:
+    await desk.sync()
+    out = await outlet(desk)
+    write = out.remote.write
+
+    async def deleted_meanwhile(items: Sequence[Outgoing]) -> list[Outcome]:
+        outcomes = await write(items)
+        async with desk.db.write() as conn:
+            await out.targets.delete(conn, out.id)
+        return outcomes
+
+    out.remote.write = deleted_meanwhile  # type: ignore[method-assign]
+    await desk.worker.outlets.work_off(out.id, "worker")  # type: ignore[union-attr]
+    assert len(out.remote.writes) == 1
+    assert await out.deliveries() == []
 
 
 async def test_what_waits_of_one_object_goes_out_once_as_it_is_now(desk: Bench) -> None:
